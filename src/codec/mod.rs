@@ -1,0 +1,5 @@
+//! How packets look on the wire.
+
+mod types;
+
+pub use types::{PacketId, QoS, ReasonCode, Version};

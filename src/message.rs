@@ -1,0 +1,138 @@
+//! What is routed: Application Messages, Subscriptions and Deliveries.
+//!
+//! These types hold data and answer questions about it; who may send or receive them is decided
+//! in [`crate::policy`], and where they go in `crate::broker`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::codec::QoS;
+use crate::topic::{SubscriptionFilter, TopicName};
+
+/// A Client Identifier as the session is known by: what the client sent or what we assigned.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(Arc<str>);
+
+impl ClientId {
+    /// Takes `text` as it is; the codec has checked that it is UTF-8 without NUL.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+
+    /// The identifier as text. It comes from outside: escape it before it is shown.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// Who published a message: kept with retained messages so that the author's right can be
+/// checked again (`check_retain_source`), and for No Local.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Author {
+    /// The publisher's Client Identifier.
+    pub client_id: ClientId,
+    /// The publisher's user name, `None` for an anonymous client.
+    pub username: Option<Arc<str>>,
+    /// Index of the listener it came by; `None` for the broker itself.
+    pub listener: Option<u16>,
+}
+
+/// An Application Message, made once per PUBLISH and shared by all its deliveries.
+#[derive(Debug)]
+pub struct Message {
+    /// Where it was published, mount point included.
+    pub topic: TopicName,
+    /// The Application Message itself.
+    pub payload: Bytes,
+    /// The PUBLISH properties that are forwarded unchanged, in wire form and in their order:
+    /// Payload Format Indicator, Content Type, Response Topic, Correlation Data, User Properties.
+    pub properties: Box<[u8]>,
+    /// The QoS it was published with.
+    pub qos: QoS,
+    /// Whether the publisher set RETAIN.
+    pub retain: bool,
+    /// When the Message Expiry Interval runs out [MQTT-3.3.2-5].
+    pub expires_at: Option<Instant>,
+    /// Who sent it.
+    pub author: Arc<Author>,
+}
+
+impl Message {
+    /// Bytes this message is counted for against queue bounds: topic, properties and payload.
+    pub fn size_bytes(&self) -> usize {
+        self.topic.as_str().len() + self.properties.len() + self.payload.len()
+    }
+
+    /// Whether the Message Expiry Interval has passed.
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// What is left of the Message Expiry Interval, in whole seconds rounded up, so that a
+    /// message on its way is never sent with an interval of its past [MQTT-3.3.2-6].
+    pub fn expiry_left_s(&self, now: Instant) -> Option<u32> {
+        let left = self.expires_at?.saturating_duration_since(now);
+        let round_up = u64::from(left.subsec_nanos() > 0);
+        Some(u32::try_from(left.as_secs() + round_up).unwrap_or(u32::MAX))
+    }
+
+    /// The instant at which an interval of `seconds` from `now` is over.
+    pub fn expiry(seconds: u32, now: Instant) -> Option<Instant> {
+        now.checked_add(Duration::from_secs(u64::from(seconds)))
+    }
+}
+
+/// Retain Handling option of a subscription (MQTT 5.0 section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RetainHandling {
+    /// 0: send retained messages at each SUBSCRIBE.
+    #[default]
+    Send,
+    /// 1: send them only if the subscription is new.
+    SendIfNew,
+    /// 2: never send them.
+    DoNotSend,
+}
+
+/// What a client asked for with one Topic Filter of a SUBSCRIBE packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The Topic Filter, with the ShareName of a shared subscription.
+    pub filter: SubscriptionFilter,
+    /// The QoS granted: the most that deliveries for it may have.
+    pub qos: QoS,
+    /// Do not deliver the client's own messages.
+    pub no_local: bool,
+    /// Keep the RETAIN flag as published.
+    pub retain_as_published: bool,
+    /// Whether retained messages are sent at subscribe time.
+    pub retain_handling: RetainHandling,
+    /// Subscription Identifier, 1 to 268,435,455.
+    pub identifier: Option<u32>,
+}
+
+/// The Subscription Identifiers of one delivery; most have none or one.
+pub type Identifiers = SmallVec<[u32; 2]>;
+
+/// One message on its way to one session.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message, shared with every other delivery of it.
+    pub message: Arc<Message>,
+    /// The QoS it is delivered with: the lower of published and granted.
+    pub qos: QoS,
+    /// The RETAIN flag it is delivered with.
+    pub retain: bool,
+    /// Subscription Identifiers of every subscription that asked for it [MQTT-3.3.4-3].
+    pub identifiers: Identifiers,
+}
