@@ -1,1 +1,570 @@
-//! To be written.
+//! Who receives a message: the registry of sessions, the subscription trees, retained messages,
+//! and the one function that routes.
+//!
+//! There is no router task: the task of whoever publishes walks (or remembers) the receivers and
+//! pushes into their mailboxes. Only what the gate has admitted comes in.
+
+#![deny(clippy::disallowed_methods)]
+
+mod expiry;
+mod fanout;
+mod mailbox;
+mod registry;
+mod retained;
+mod router;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::codec::QoS;
+use crate::message::{ClientId, Delivery, Message, RetainHandling, Subscription};
+use crate::policy::{Admitted, Decision, DenyReason, Gate};
+use crate::session::SessionState;
+
+pub use fanout::{Fanout, Wakes};
+pub use mailbox::{Mailbox, Pushed, QueueLimits};
+pub use registry::{Handover, Owner, PendingWill, Session, Signal, Signals};
+pub use retained::{Retain, RetainLimits, Retained};
+pub use router::{LastTopic, MatchCache, Routes, Target};
+
+use expiry::Agenda;
+use registry::{Claim, Due, Parked, Registry, Release};
+use router::Router;
+
+/// What the whole broker is bounded by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Queue bounds of each session.
+    pub queue: QueueLimits,
+    /// Bounds of the retained store.
+    pub retain: RetainLimits,
+    /// `global_max_clients`: sessions, absent ones included.
+    pub max_sessions: Option<usize>,
+    /// `allow_duplicate_messages`.
+    pub duplicates: bool,
+    /// `upgrade_outgoing_qos`.
+    pub upgrade_outgoing_qos: bool,
+    /// `check_retain_source`: a retained message is withheld once its author may no longer write
+    /// the topic.
+    pub check_retain_source: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            queue: QueueLimits::default(),
+            retain: RetainLimits::default(),
+            max_sessions: None,
+            duplicates: false,
+            upgrade_outgoing_qos: false,
+            check_retain_source: true,
+        }
+    }
+}
+
+/// Numbers for the metrics and for `$SYS`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Sessions, connected or parked.
+    pub sessions: usize,
+    /// Sessions with a connection.
+    pub connected: usize,
+    /// The most connections there were at one time.
+    pub connected_maximum: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Those of them that are shared.
+    pub shared_subscriptions: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Their bytes.
+    pub retained_bytes: usize,
+    /// Sessions that ended by their Session Expiry Interval.
+    pub expired_sessions: u64,
+    /// Deliveries dropped because a queue was full.
+    pub dropped_queue_full: u64,
+}
+
+/// A claim on a Client Identifier.
+#[derive(Debug)]
+pub enum Claimed {
+    /// The caller has the session.
+    Granted {
+        /// Its shared part.
+        session: Arc<Session>,
+        /// Its state: parked, handed over, or fresh.
+        state: Box<SessionState>,
+        /// Session Present of CONNACK.
+        present: bool,
+    },
+    /// A connection still has it and was told to hand it over.
+    Wait {
+        /// The session's shared part.
+        session: Arc<Session>,
+        /// Where the state comes from.
+        handover: oneshot::Receiver<Handover>,
+    },
+    /// Refused: it belongs to somebody else, or there are too many sessions.
+    Refused(DenyReason),
+}
+
+/// What a subscription did.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// Whether there was none with this filter before.
+    pub is_new: bool,
+    /// Retained messages to send, not judged yet.
+    pub retained: Vec<Delivery>,
+}
+
+/// The broker.
+#[derive(Debug)]
+pub struct Broker {
+    settings: Settings,
+    gate: Arc<Gate>,
+    registry: Registry,
+    router: Router,
+    retained: Retained,
+    agenda: Agenda,
+    connected: AtomicUsize,
+    connected_maximum: AtomicUsize,
+    expired_sessions: AtomicU64,
+    dropped_queue_full: AtomicU64,
+}
+
+impl Broker {
+    /// An empty broker that asks `gate`.
+    pub fn new(settings: Settings, gate: Arc<Gate>) -> Self {
+        Self {
+            router: Router::new(settings.duplicates),
+            settings,
+            gate,
+            registry: Registry::default(),
+            retained: Retained::default(),
+            agenda: Agenda::default(),
+            connected: AtomicUsize::new(0),
+            connected_maximum: AtomicUsize::new(0),
+            expired_sessions: AtomicU64::new(0),
+            dropped_queue_full: AtomicU64::new(0),
+        }
+    }
+
+    /// The gate everything passes.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Numbers as of now.
+    pub fn counts(&self) -> Counts {
+        let (subscriptions, shared_subscriptions) = self.router.counts();
+        let (retained_messages, retained_bytes) = self.retained.counts();
+        Counts {
+            sessions: self.registry.len(),
+            connected: self.connected.load(Ordering::Relaxed),
+            connected_maximum: self.connected_maximum.load(Ordering::Relaxed),
+            subscriptions,
+            shared_subscriptions,
+            retained_messages,
+            retained_bytes,
+            expired_sessions: self.expired_sessions.load(Ordering::Relaxed),
+            dropped_queue_full: self.dropped_queue_full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Messages and bytes queued in all mailboxes. Visits every session: for a scrape.
+    pub fn queued(&self) -> (usize, usize) {
+        let mut total = (0, 0);
+        self.registry.for_each(|session| {
+            let (messages, bytes) = session.mailbox.queued();
+            total.0 += messages;
+            total.1 += bytes;
+        });
+        total
+    }
+
+    /// Raises `signal` at every connection.
+    pub fn signal_all(&self, signal: Signal) {
+        // Collected first: a woken task may come back for the registry's lock.
+        let mut live = Vec::new();
+        self.registry.for_each(|session| {
+            if session.is_live() {
+                live.push(Arc::clone(session));
+            }
+        });
+        for session in live {
+            session.signal(signal);
+        }
+    }
+
+    /// Asks for the session of `client_id`.
+    pub fn claim(
+        &self,
+        client_id: &ClientId,
+        owner: &Owner,
+        clean_start: bool,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Claimed {
+        let limits = self.settings.queue;
+        let maximum = self.settings.max_sessions;
+        match self
+            .registry
+            .claim(client_id, owner, clean_start, limits, maximum)
+        {
+            Claim::New(session) => fresh(session),
+            Claim::Parked(session, parked) => {
+                let expired = parked.until.is_some_and(|until| until <= now);
+                if clean_start || expired {
+                    self.end_parked(&session, *parked, now, wakes);
+                    fresh(session)
+                } else {
+                    // The will, if one waits, is cancelled by the resume [MQTT-3.1.3-9].
+                    Claimed::Granted {
+                        session,
+                        state: Box::new(parked.state),
+                        present: true,
+                    }
+                }
+            }
+            Claim::Wait(session, handover) => Claimed::Wait { session, handover },
+            Claim::NotOwner => Claimed::Refused(DenyReason::SessionOwner),
+            Claim::Full => Claimed::Refused(DenyReason::MaxClients),
+        }
+    }
+
+    /// The previous connection has handed over.
+    pub fn handed_over(session: Arc<Session>, handover: Handover) -> Claimed {
+        match handover.state {
+            Some(state) => Claimed::Granted {
+                session,
+                state: Box::new(state),
+                present: true,
+            },
+            None => fresh(session),
+        }
+    }
+
+    /// A connection serves `session` from now on.
+    pub fn connected(&self, session: &Session) {
+        session.set_live(true);
+        let now = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
+        self.connected_maximum.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// The connection of `session` has ended, or a claim was given up before it connected
+    /// (`was_live` false). Parks the session, hands it over, or ends it, and publishes the will now
+    /// or later.
+    pub fn release(
+        &self,
+        session: &Arc<Session>,
+        state: SessionState,
+        will: Option<(Message, Box<crate::policy::Client>, Duration)>,
+        was_live: bool,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        if was_live {
+            self.connected.fetch_sub(1, Ordering::Relaxed);
+            session.set_live(false);
+        }
+        let outlives = state.outlives_connection();
+        let mut pending = will.map(|(message, client, delay)| PendingWill {
+            due: now + delay,
+            message,
+            client,
+        });
+        let held = (state.waiting(), state.waiting_bytes());
+        let mut state = Some(state);
+        loop {
+            match Registry::release(session, outlives) {
+                Release::HandOver { to, continues } => {
+                    // A delayed will is cancelled when the session goes on [MQTT-3.1.3-9].
+                    if let Some(will) = pending.take()
+                        && (!continues || will.due <= now)
+                    {
+                        self.publish_will(will, now, wakes);
+                    }
+                    session.mailbox.detach(held);
+                    if !continues && let Some(ended) = state.take() {
+                        self.forget_subscriptions(session, &ended);
+                        session.mailbox.reset();
+                    }
+                    match to.send(Handover { state: state.take() }) {
+                        Ok(()) => return,
+                        // The newcomer has gone: look again as if it had never been.
+                        Err(handover) => state = handover.state,
+                    }
+                }
+                Release::Idle => {
+                    if !outlives || state.is_none() {
+                        if let Some(ended) = state.take() {
+                            self.forget_subscriptions(session, &ended);
+                            session.mailbox.detach((0, 0));
+                            session.mailbox.reset();
+                        }
+                        if let Some(will) = pending.take() {
+                            self.publish_will(will, now, wakes);
+                        }
+                        if self.registry.end(session) {
+                            return;
+                        }
+                        continue;
+                    }
+                    if let Some(will) = pending.take_if(|will| will.due <= now) {
+                        self.publish_will(will, now, wakes);
+                    }
+                    session.mailbox.detach(held);
+                    if self.park(session, &mut state, &mut pending, now) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// True if the session is parked; false if somebody claimed it meanwhile.
+    fn park(
+        &self,
+        session: &Arc<Session>,
+        state: &mut Option<SessionState>,
+        pending: &mut Option<PendingWill>,
+        now: Instant,
+    ) -> bool {
+        let Some(kept) = state.take() else {
+            return true;
+        };
+        let until = match kept.expiry_interval_s {
+            u32::MAX => None,
+            seconds => now.checked_add(Duration::from_secs(u64::from(seconds))),
+        };
+        let due = pending.as_ref().map(|will| will.due);
+        let parked = Box::new(Parked {
+            state: kept,
+            until,
+            will: pending.take(),
+        });
+        match Registry::park(session, parked) {
+            Ok(()) => {
+                for at in [until, due].into_iter().flatten() {
+                    self.agenda.add(at, &session.client_id);
+                }
+                true
+            }
+            Err(parked) => {
+                *state = Some(parked.state);
+                *pending = parked.will;
+                false
+            }
+        }
+    }
+
+    fn end_parked(
+        &self,
+        session: &Arc<Session>,
+        parked: Parked,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) {
+        self.forget_subscriptions(session, &parked.state);
+        session.mailbox.reset();
+        if let Some(will) = parked.will {
+            // The session ends before the delay is over [MQTT-3.1.2-8].
+            self.publish_will(will, now, wakes);
+        }
+    }
+
+    fn forget_subscriptions(&self, session: &Arc<Session>, state: &SessionState) {
+        let epoch = session.mailbox.epoch();
+        for subscription in state.subscriptions.values() {
+            let target = Target::new(session, epoch, subscription);
+            self.router.unsubscribe(subscription, &target);
+        }
+    }
+
+    fn publish_will(&self, will: PendingWill, now: Instant, wakes: &mut Wakes) {
+        let PendingWill {
+            message,
+            mut client,
+            ..
+        } = will;
+        if let Decision::Admit(message) = self.gate.will(&mut client, message, now) {
+            self.publish(
+                message,
+                &mut LastTopic::default(),
+                &mut MatchCache::default(),
+                now,
+                wakes,
+            );
+        }
+    }
+
+    /// Makes a subscription and finds the retained messages it asks for.
+    pub fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        state: &mut SessionState,
+        subscription: Admitted<Subscription>,
+        now: Instant,
+    ) -> Subscribed {
+        let subscription = subscription.into_inner();
+        let key: Box<str> = subscription.filter.to_string().into();
+        let target = Target::new(session, session.mailbox.epoch(), &subscription);
+        self.router.subscribe(&subscription, target);
+        let is_new = !state.subscriptions.contains_key(&key);
+        let wanted = match subscription.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
+            RetainHandling::DoNotSend => false,
+        };
+        // Shared subscriptions get no retained messages (section 4.8.2).
+        let retained = if wanted && subscription.filter.share.is_none() {
+            self.retained_for(&subscription, session, now)
+        } else {
+            Vec::new()
+        };
+        state.subscriptions.insert(key, subscription);
+        Subscribed { is_new, retained }
+    }
+
+    fn retained_for(
+        &self,
+        subscription: &Subscription,
+        session: &Session,
+        now: Instant,
+    ) -> Vec<Delivery> {
+        let found = self.retained.matching(&subscription.filter.filter, now);
+        found
+            .into_iter()
+            .filter(|message| !(subscription.no_local && message.author.client_id == session.client_id))
+            .filter(|message| {
+                !self.settings.check_retain_source
+                    || self
+                        .gate
+                        .author_may_still_write(&message.author, message.topic.as_str())
+            })
+            .map(|message| Delivery {
+                qos: message.qos.min(subscription.qos),
+                retain: true,
+                identifiers: subscription.identifier.into_iter().collect(),
+                message,
+            })
+            .collect()
+    }
+
+    /// Removes a subscription; true if there was one [MQTT-3.10.4-1].
+    pub fn unsubscribe(
+        &self,
+        session: &Arc<Session>,
+        state: &mut SessionState,
+        filter: &str,
+    ) -> bool {
+        let Some(subscription) = state.subscriptions.remove(filter) else {
+            return false;
+        };
+        let target = Target::new(session, session.mailbox.epoch(), &subscription);
+        self.router.unsubscribe(&subscription, &target);
+        true
+    }
+
+    /// Stores a retained message and routes it to everybody who subscribed. The publisher never
+    /// waits for a subscriber. `wakes` collects whom to wake at the end of the batch.
+    #[inline]
+    pub fn publish(
+        &self,
+        message: Admitted<Message>,
+        last: &mut LastTopic,
+        cache: &mut MatchCache,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Fanout {
+        let message = Arc::new(message.into_inner());
+        let mut fanout = Fanout::default();
+        if message.retain {
+            match self.retained.store(&message, &self.settings.retain) {
+                Retain::Done => {}
+                Retain::Full => {
+                    fanout.retain_full = true;
+                    return fanout;
+                }
+            }
+        }
+        if message.is_expired(now) {
+            return fanout;
+        }
+        let routes = last.routes(&self.router, cache, &message.topic);
+        fanout::route(
+            &message,
+            &routes.list,
+            self.settings.upgrade_outgoing_qos,
+            wakes,
+            &mut fanout,
+        );
+        if fanout.dropped_full > 0 {
+            self.dropped_queue_full
+                .fetch_add(fanout.dropped_full, Ordering::Relaxed);
+        }
+        fanout
+    }
+
+    /// Does what is due at `now`: parked sessions that expire, wills whose delay is over. Returns
+    /// the number of sessions that ended.
+    pub fn tick(&self, now: Instant, wakes: &mut Wakes) -> usize {
+        let mut ended = 0;
+        while let Some(client_id) = self.agenda.pop(now) {
+            let Some(session) = self.registry.find(&client_id) else {
+                continue;
+            };
+            match self.registry.due(&session, now) {
+                Due::Nothing => {}
+                // Whatever is due later has an entry of its own, made when the session was parked.
+                Due::Later(_) => {}
+                Due::Will(will, _) => self.publish_will(*will, now, wakes),
+                Due::Expired(parked) => {
+                    self.end_parked(&session, *parked, now, wakes);
+                    ended += 1;
+                }
+            }
+        }
+        self.expired_sessions.fetch_add(ended, Ordering::Relaxed);
+        if self.agenda.len() > 2 * self.registry.len() + 1_024 {
+            self.agenda.sweep(|client_id| {
+                let session = self.registry.find(client_id)?;
+                match self.registry.due(&session, now) {
+                    Due::Later(at) => Some(at),
+                    _ => Some(now),
+                }
+            });
+        }
+        usize::try_from(ended).unwrap_or(usize::MAX)
+    }
+
+    /// Removes expired retained messages (`retain_expiry_interval`).
+    pub fn expire_retained(&self, now: Instant) -> usize {
+        self.retained.expire(now)
+    }
+
+    /// Whether QoS 0 messages wait for absent clients, for those who ask before they publish.
+    pub fn queues_qos0(&self) -> bool {
+        self.settings.queue.queue_qos0
+    }
+
+    /// The highest QoS this broker would deliver a message of `published` QoS with.
+    pub fn outgoing_qos(&self, published: QoS, granted: QoS) -> QoS {
+        fanout::outgoing_qos(published, granted, self.settings.upgrade_outgoing_qos)
+    }
+}
+
+fn fresh(session: Arc<Session>) -> Claimed {
+    Claimed::Granted {
+        session,
+        state: Box::default(),
+        present: false,
+    }
+}

@@ -1,1 +1,125 @@
-//! To be written.
+//! Bytes in, bytes out: sockets, TLS, the task of each connection, and the metrics endpoint.
+//!
+//! [`listener`] accepts and places; `greet` goes from the first byte to CONNACK; `driver` and
+//! `serving` run a connection from there on; `cores` has the threads.
+
+pub mod exporter;
+pub mod listener;
+pub mod tls;
+
+mod cores;
+mod driver;
+mod greet;
+mod report;
+mod serving;
+mod subscribing;
+mod transport;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+
+use crate::audit::{Auditor, Traffic};
+use crate::broker::{Broker, Wakes};
+use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
+
+pub use cores::Cores;
+
+use listener::{Listener, ListenerState};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Who receives what.
+    pub broker: Broker,
+    /// Who is told.
+    pub audit: Arc<Auditor>,
+    /// Message and byte counters of the cores.
+    pub traffic: Arc<Traffic>,
+    /// Connections by address.
+    pub admission: Admission,
+    /// Addresses that are refused for a time.
+    pub bans: Bans,
+    /// The threads.
+    pub cores: Arc<Cores>,
+    listeners: RwLock<Vec<Arc<Listener>>>,
+    budget: ArcSwap<BudgetSettings>,
+    max_connections: AtomicUsize,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    pub fn new(
+        broker: Broker,
+        audit: Arc<Auditor>,
+        traffic: Arc<Traffic>,
+        admission: Admission,
+        bans: Bans,
+        cores: Arc<Cores>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            broker,
+            audit,
+            traffic,
+            admission,
+            bans,
+            cores,
+            listeners: RwLock::new(Vec::new()),
+            budget: ArcSwap::from_pointee(BudgetSettings::default()),
+            max_connections: AtomicUsize::new(usize::MAX),
+        })
+    }
+
+    /// Adds a listener; its identifier must be its index.
+    pub fn add_listener(&self, listener: Arc<Listener>) {
+        self.listeners.write().push(listener);
+    }
+
+    /// The listeners in the order of their identifiers.
+    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+        self.listeners.read().clone()
+    }
+
+    /// Replaces what each client may spend, and `global_max_connections`.
+    pub fn set_limits(&self, budget: BudgetSettings, max_connections: Option<usize>) {
+        self.budget.store(Arc::new(budget));
+        self.max_connections
+            .store(max_connections.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    fn budget(&self) -> BudgetSettings {
+        **self.budget.load()
+    }
+
+    fn max_connections(&self) -> Option<usize> {
+        match self.max_connections.load(Ordering::Relaxed) {
+            usize::MAX => None,
+            maximum => Some(maximum),
+        }
+    }
+
+    /// The newest settings of the listener a connection came by.
+    fn listener_state(&self, known: &Arc<ListenerState>) -> Arc<ListenerState> {
+        self.listeners
+            .read()
+            .get(usize::from(known.id))
+            .map_or_else(|| Arc::clone(known), |listener| listener.state())
+    }
+
+    fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
+        if reason == DenyReason::BadCredentials && self.bans.failed(address, Instant::now()) {
+            report::banned(self, address);
+        }
+    }
+
+    /// Wakes the sessions that work outside a connection's turn has put something before.
+    pub fn wake(&self, wakes: &mut Wakes) {
+        for session in wakes.drain() {
+            session.mailbox.wake();
+        }
+    }
+}

@@ -83,6 +83,8 @@ deny_reasons! {
     MessageSize, "message_size", PACKET_TOO_LARGE, "the payload is larger than message_size_limit";
     RetainQuota, "retain_quota", QUOTA_EXCEEDED, "the retained store is full";
     WillRefused, "will", NOT_AUTHORIZED, "the will could never be published";
+    QosNotSupported, "qos_not_supported", QOS_NOT_SUPPORTED, "the QoS is above max_qos";
+    RetainNotSupported, "retain_not_supported", RETAIN_NOT_SUPPORTED, "retained messages are switched off";
     RetainSource, "retain_source", NOT_AUTHORIZED, "the author of the retained message may no longer write its topic";
 }
 

@@ -1,1 +1,28 @@
-//! To be written.
+//! What MQTT says happens next: the state machine of one Network Connection and the Session State
+//! that outlives it.
+//!
+//! Pure code: packets and deliveries go in, bytes for the peer and one [`Step`] for the caller
+//! come out. It knows no socket, no clock, no other client and no rule about who may do what.
+//! Start with [`connection`].
+
+#![deny(clippy::disallowed_methods)]
+
+mod alias;
+mod connection;
+mod error;
+mod inbound;
+mod keep_alive;
+mod opening;
+mod outbound;
+mod state;
+mod will;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::{Connection, Delivered, Incoming, IncomingTopic, Step, Tally};
+pub use error::{LABELS, ProtocolError};
+pub use opening::{Opening, Settings, open};
+pub use outbound::Sent;
+pub use state::SessionState;
+pub use will::Will;

@@ -23,6 +23,13 @@ impl TopicName {
     }
 }
 
+/// So that a map keyed by Topic Names can be asked with the text of a packet.
+impl std::borrow::Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", &*self.0)

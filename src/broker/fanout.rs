@@ -1,0 +1,113 @@
+//! One message to its receivers' mailboxes.
+
+use std::sync::Arc;
+
+use crate::codec::QoS;
+use crate::message::{Delivery, Message};
+
+use super::mailbox::Pushed;
+use super::registry::Session;
+use super::router::{Route, Target};
+
+/// What routing one message did.
+#[derive(Clone, Debug, Default)]
+pub struct Fanout {
+    /// Receivers it matched.
+    pub matched: usize,
+    /// Mailboxes it was put in.
+    pub delivered: usize,
+    /// Mailboxes that were full.
+    pub dropped_full: u64,
+    /// A receiver whose queue is long and who takes from it: the publisher does well to step aside.
+    pub crowded: Option<Arc<Session>>,
+    /// RETAIN was set and the retained store is full.
+    pub retain_full: bool,
+}
+
+/// Sessions to wake when the batch is over: each once, however many messages it got.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    sessions: Vec<Arc<Session>>,
+}
+
+impl Wakes {
+    /// Notes that `session` has something to take.
+    pub fn add(&mut self, session: &Arc<Session>) {
+        self.sessions.push(Arc::clone(session));
+    }
+
+    /// Whether nobody is to be woken.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Takes the sessions out, leaving the room for the next batch.
+    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Session>> + '_ {
+        self.sessions.drain(..)
+    }
+}
+
+#[inline]
+pub(crate) fn outgoing_qos(published: QoS, granted: QoS, upgrade: bool) -> QoS {
+    if upgrade {
+        granted
+    } else {
+        published.min(granted) // [MQTT-3.8.4-8]
+    }
+}
+
+/// Pushes `message` into the mailbox of each of `routes`.
+#[inline]
+pub(crate) fn route(
+    message: &Arc<Message>,
+    routes: &[Route],
+    upgrade: bool,
+    wakes: &mut Wakes,
+    fanout: &mut Fanout,
+) {
+    for route in routes {
+        match route {
+            Route::Session(target) => {
+                fanout.matched += 1;
+                push(message, target, upgrade, wakes, fanout);
+            }
+            Route::Group(group) => {
+                fanout.matched += 1;
+                // A full or absent member is passed over while another can take the message.
+                group.offer(|target| push(message, target, upgrade, wakes, fanout));
+            }
+        }
+    }
+}
+
+#[inline]
+fn push(
+    message: &Arc<Message>,
+    target: &Target,
+    upgrade: bool,
+    wakes: &mut Wakes,
+    fanout: &mut Fanout,
+) -> bool {
+    if target.no_local && message.author.client_id == target.session.client_id {
+        return false; // [MQTT-3.8.3-3]
+    }
+    let delivery = Delivery {
+        message: Arc::clone(message),
+        qos: outgoing_qos(message.qos, target.qos, upgrade),
+        retain: target.retain_as_published && message.retain,
+        identifiers: target.identifiers.clone(),
+    };
+    let session = &target.session;
+    match session.mailbox.push(target.epoch, delivery, &session.limits) {
+        Pushed::Queued => {}
+        Pushed::QueuedWake => wakes.add(session),
+        Pushed::Crowded => fanout.crowded = Some(Arc::clone(session)),
+        Pushed::Full => {
+            fanout.dropped_full += 1;
+            return false;
+        }
+        Pushed::Away | Pushed::Stale => return false,
+    }
+    fanout.delivered += 1;
+    true
+}

@@ -1,0 +1,339 @@
+//! One thread and one current-thread runtime per core, and what a core lends its connections.
+//!
+//! A connection that waits holds no buffer: it reads into its core's, encodes into its core's, and
+//! uses its core's match cache. Everything here is used inside one poll and never across a wait.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+
+use crate::broker::{MatchCache, Session, Wakes};
+use crate::message::Delivery;
+
+/// Bytes one read takes at most.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// A write batch is closed when it holds this much.
+pub(crate) const WRITE_BYTES: usize = 64 * 1024;
+/// An output buffer that grew beyond this for one large message is given back.
+const KEPT_OUTPUT_BYTES: usize = 1 << 20;
+
+/// What a core lends to the connection whose turn it is.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) index: u16,
+    /// Bytes as they came from the socket.
+    pub(crate) input: Box<[u8]>,
+    /// Bytes after decryption.
+    pub(crate) plain: Vec<u8>,
+    /// Packets to send.
+    pub(crate) output: Vec<u8>,
+    pub(crate) deliveries: VecDeque<Delivery>,
+    pub(crate) cache: MatchCache,
+    pub(crate) wakes: Wakes,
+    inboxes: Arc<[Inbox]>,
+}
+
+thread_local! {
+    static CORE: RefCell<Option<Core>> = const { RefCell::new(None) };
+}
+
+impl Core {
+    fn new(index: u16, inboxes: Arc<[Inbox]>) -> Self {
+        Self {
+            index,
+            input: vec![0; READ_BYTES].into_boxed_slice(),
+            plain: Vec::new(),
+            output: Vec::with_capacity(WRITE_BYTES),
+            deliveries: VecDeque::new(),
+            cache: MatchCache::default(),
+            wakes: Wakes::default(),
+            inboxes,
+        }
+    }
+
+    /// Wakes everybody this batch has put something before: neighbours on this core one by one,
+    /// those of another core with one entry in its inbox and one wake for all.
+    pub(crate) fn flush_wakes(&mut self) {
+        if self.wakes.is_empty() {
+            return;
+        }
+        let index = self.index;
+        let mut others: Vec<Arc<Session>> = Vec::new();
+        for session in self.wakes.drain() {
+            if session.core() == index {
+                session.mailbox.wake();
+            } else {
+                others.push(session);
+            }
+        }
+        if others.is_empty() {
+            return;
+        }
+        others.sort_unstable_by_key(|session| session.core());
+        for group in others.chunk_by(|a, b| a.core() == b.core()) {
+            let Some(first) = group.first() else { continue };
+            match self.inboxes.get(usize::from(first.core())) {
+                Some(inbox) => inbox.add(group),
+                None => group.iter().for_each(|session| session.mailbox.wake()),
+            }
+        }
+    }
+
+    /// Empties the output buffer for the next connection.
+    pub(crate) fn reset_output(&mut self) {
+        if self.output.capacity() > KEPT_OUTPUT_BYTES {
+            self.output = Vec::with_capacity(WRITE_BYTES);
+        } else {
+            self.output.clear();
+        }
+        if self.plain.capacity() > KEPT_OUTPUT_BYTES {
+            self.plain = Vec::new();
+        }
+    }
+}
+
+/// Lends the core of this thread to `work`. `None` on a thread that is no core.
+pub(crate) fn with_core<R>(work: impl FnOnce(&mut Core) -> R) -> Option<R> {
+    CORE.with_borrow_mut(|core| core.as_mut().map(work))
+}
+
+/// Sessions another core wants woken here.
+#[derive(Debug, Default)]
+struct Inbox {
+    sessions: Mutex<Vec<Arc<Session>>>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Inbox {
+    fn add(&self, sessions: &[Arc<Session>]) {
+        let was_empty = {
+            let mut waiting = self.sessions.lock();
+            let was_empty = waiting.is_empty();
+            waiting.extend(sessions.iter().cloned());
+            was_empty
+        };
+        if was_empty && let Some(waker) = self.waker.lock().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    async fn serve(&self) {
+        let mut batch = Vec::new();
+        poll_fn::<(), _>(|cx| {
+            {
+                let mut waker = self.waker.lock();
+                if waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+            }
+            std::mem::swap(&mut *self.sessions.lock(), &mut batch);
+            for session in batch.drain(..) {
+                session.mailbox.wake();
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// How busy a core is, for placing new connections.
+#[derive(Debug, Default)]
+struct Load {
+    connections: AtomicUsize,
+    /// Thread id, for its CPU time under /proc.
+    tid: AtomicU64,
+    cpu_ns: AtomicU64,
+    /// Share of the last interval the thread was running, in thousandths.
+    busy: AtomicU64,
+}
+
+/// All cores.
+#[derive(Debug)]
+pub struct Cores {
+    handles: Vec<Handle>,
+    loads: Arc<[Load]>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    stop: watch::Sender<bool>,
+    sampled: Mutex<Instant>,
+}
+
+/// New connections are packed on the first core that is less busy than this, in thousandths.
+const BUSY: u64 = 500;
+/// Below so many connections a core is not compared with the others' number.
+const PACKED: usize = 256;
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+
+impl Cores {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// The system refuses a thread or a runtime.
+    pub fn start(count: usize) -> io::Result<Arc<Self>> {
+        let count = count.clamp(1, usize::from(u16::MAX));
+        let inboxes: Arc<[Inbox]> = (0..count).map(|_| Inbox::default()).collect();
+        let loads: Arc<[Load]> = (0..count).map(|_| Load::default()).collect();
+        let (stop, _) = watch::channel(false);
+        let mut handles = Vec::with_capacity(count);
+        let mut threads = Vec::with_capacity(count);
+        for index in 0..count {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            handles.push(runtime.handle().clone());
+            let inboxes = Arc::clone(&inboxes);
+            let loads = Arc::clone(&loads);
+            let mut stop = stop.subscribe();
+            let thread = std::thread::Builder::new().name(format!("core-{index}"));
+            threads.push(thread.spawn(move || {
+                let tid = u64::from(nix::unistd::gettid().as_raw().unsigned_abs());
+                if let Some(load) = loads.get(index) {
+                    load.tid.store(tid, Ordering::Relaxed);
+                }
+                let number = u16::try_from(index).unwrap_or(u16::MAX);
+                CORE.set(Some(Core::new(number, Arc::clone(&inboxes))));
+                runtime.block_on(async {
+                    let serve = async {
+                        if let Some(inbox) = inboxes.get(index) {
+                            inbox.serve().await;
+                        }
+                    };
+                    tokio::select! {
+                        () = serve => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    }
+                });
+                CORE.set(None);
+                // Tasks that are left hold sockets and sessions of a broker that is ending.
+                runtime.shutdown_background();
+            })?);
+        }
+        Ok(Arc::new(Self {
+            handles,
+            loads,
+            threads: Mutex::new(threads),
+            stop,
+            sampled: Mutex::new(Instant::now()),
+        }))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// The runtime of core `index`.
+    pub fn handle(&self, index: usize) -> &Handle {
+        &self.handles[index.min(self.handles.len() - 1)]
+    }
+
+    /// Chooses a core for a new connection: the first that is not busy and does not hold far more
+    /// than its share, because what sparse traffic costs is the number of cores woken for it.
+    pub fn place(self: &Arc<Self>) -> Placed {
+        self.sample();
+        let total: usize = self.connections();
+        let share = (total / self.loads.len()).saturating_mul(5) / 4;
+        let limit = share.max(PACKED);
+        let fits = |load: &Load| {
+            load.busy.load(Ordering::Relaxed) < BUSY
+                && load.connections.load(Ordering::Relaxed) < limit
+        };
+        let index = self.loads.iter().position(fits).or_else(|| {
+            self.loads
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, load)| {
+                    (
+                        load.busy.load(Ordering::Relaxed) / 100,
+                        load.connections.load(Ordering::Relaxed),
+                    )
+                })
+                .map(|(index, _)| index)
+        });
+        let index = index.unwrap_or(0);
+        if let Some(load) = self.loads.get(index) {
+            load.connections.fetch_add(1, Ordering::Relaxed);
+        }
+        Placed {
+            cores: Arc::clone(self),
+            index,
+        }
+    }
+
+    /// Connections on all cores, those that still greet included.
+    pub fn connections(&self) -> usize {
+        self.loads
+            .iter()
+            .map(|load| load.connections.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Reads each thread's CPU time when a connection comes, at most every `SAMPLE_EVERY`: an idle
+    /// broker runs no timer for it.
+    fn sample(&self) {
+        let Some(mut sampled) = self.sampled.try_lock() else {
+            return;
+        };
+        let passed = sampled.elapsed();
+        if passed < SAMPLE_EVERY || self.loads.len() == 1 {
+            return;
+        }
+        *sampled = Instant::now();
+        for load in self.loads.iter() {
+            let tid = load.tid.load(Ordering::Relaxed);
+            let path = format!("/proc/self/task/{tid}/schedstat");
+            let Ok(text) = std::fs::read_to_string(path) else {
+                continue;
+            };
+            let now: u64 = text
+                .split_whitespace()
+                .next()
+                .and_then(|field| field.parse().ok())
+                .unwrap_or(0);
+            let before = load.cpu_ns.swap(now, Ordering::Relaxed);
+            let used = u128::from(now.saturating_sub(before));
+            let busy = used * 1_000 / passed.as_nanos().max(1);
+            load.busy
+                .store(u64::try_from(busy).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Ends all threads; waits for them.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has told so already; there is nobody left to tell.
+            drop(thread.join());
+        }
+    }
+}
+
+/// A connection's place on a core; counted until it is dropped.
+#[derive(Debug)]
+pub struct Placed {
+    cores: Arc<Cores>,
+    /// Which core.
+    pub index: usize,
+}
+
+impl Placed {
+    /// The core's runtime.
+    pub fn handle(&self) -> &Handle {
+        self.cores.handle(self.index)
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        if let Some(load) = self.cores.loads.get(self.index) {
+            load.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! One connection after CONNACK: its socket, its protocol machine, its session, its budget.
+//!
+//! One hand-written poll does everything a turn needs, in an order that matters: takeover and
+//! shutdown come first, so that a peer which stops reading cannot hold its session hostage; then
+//! what the peer sent; then what others sent to it; and one write for all of it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use crate::broker::Session;
+use crate::codec::ReasonCode;
+use crate::session::ProtocolError;
+
+use super::Shared;
+use super::cores::{Core, Placed, with_core};
+use super::serving::Serving;
+use super::transport::Transport;
+
+/// How long a closing connection may take to accept its last bytes.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client sent DISCONNECT.
+    Client {
+        /// The client's Reason Code.
+        reason: ReasonCode,
+    },
+    /// The peer closed the connection without DISCONNECT.
+    Closed,
+    /// The socket or TLS failed.
+    Socket(io::Error),
+    /// Silence for one and a half times the Keep Alive.
+    KeepAlive,
+    /// The peer broke the protocol.
+    Protocol(ProtocolError),
+    /// Another connection took the session.
+    TakenOver,
+    /// The broker stops.
+    Shutdown,
+    /// The client went over a rate and the operator asked for disconnection.
+    Rate,
+    /// The client may no longer be connected.
+    Revoked,
+    /// The operator chose to disconnect 3.x clients whose PUBLISH is refused.
+    Denied(ReasonCode),
+}
+
+impl End {
+    /// What a 5.0 client is told; `None` where nothing is to be said.
+    pub(crate) fn reason_code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Client { .. } | Self::Closed | Self::Socket(_) => None,
+            Self::KeepAlive => Some(ReasonCode::KEEP_ALIVE_TIMEOUT),
+            Self::Protocol(error) => Some(error.reason),
+            Self::TakenOver => Some(ReasonCode::SESSION_TAKEN_OVER),
+            Self::Shutdown => Some(ReasonCode::SERVER_SHUTTING_DOWN),
+            Self::Rate => Some(ReasonCode::MESSAGE_RATE_TOO_HIGH),
+            Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
+            Self::Denied(reason) => Some(*reason),
+        }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+/// What a turn leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing until something happens.
+    Wait,
+    /// More right now; the neighbours come first.
+    Again,
+}
+
+/// The task of one connection.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    transport: Transport,
+    session: Arc<Session>,
+    serving: Option<Box<Serving>>,
+    timer: Timer,
+    closing: bool,
+    attached: bool,
+    _placed: Placed,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        transport: Transport,
+        session: Arc<Session>,
+        serving: Box<Serving>,
+        placed: Placed,
+    ) -> Self {
+        Self {
+            shared,
+            transport,
+            session,
+            serving: Some(serving),
+            timer: Timer::default(),
+            closing: false,
+            attached: false,
+            _placed: placed,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>, core: &mut Core) -> Poll<()> {
+        if !self.attached {
+            self.session.set_core(core.index);
+            self.session.mailbox.attach(cx.waker().clone());
+            self.attached = true;
+        }
+        let now = Instant::now();
+        let result = match &mut self.serving {
+            None => return self.close(cx, now),
+            Some(serving) => serving.turn(cx, core, &mut self.transport, &self.session, now),
+        };
+        let poll = match result {
+            Ok(Turn::Again) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(Turn::Wait) => {
+                let deadline = self.serving.as_ref().and_then(|serving| serving.deadline());
+                if self.timer.wait_until(deadline, now, cx) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            Err(end) => {
+                self.end(end, cx, core, now);
+                self.close(cx, now)
+            }
+        };
+        core.flush_wakes();
+        core.reset_output();
+        poll
+    }
+
+    /// Ends the service: the session goes back to the broker before the last bytes are out,
+    /// because a newcomer may be waiting for it.
+    fn end(&mut self, end: End, cx: &mut Context<'_>, core: &mut Core, now: Instant) {
+        let Some(serving) = self.serving.take() else {
+            return;
+        };
+        serving.end(&end, core, &self.session, now);
+        if !matches!(end, End::Socket(_)) {
+            // What fails here fails a connection that is over.
+            drop(self.transport.send(cx, &core.output));
+            self.transport.close_notify();
+        }
+        self.closing = true;
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if !self.closing {
+            return Poll::Ready(());
+        }
+        if self.transport.send(cx, &[]).is_err() {
+            return Poll::Ready(());
+        }
+        if !self.transport.is_blocked() && self.transport.poll_shutdown(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.timer.is_over(now) {
+            return Poll::Ready(());
+        }
+        if self.timer.at.is_none_or(|at| at > now + LINGER) {
+            self.timer.start(now + LINGER);
+        }
+        if self.timer.wait_until(self.timer.at, now, cx) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        // A task is only ever spawned on a core; elsewhere there is nothing to serve it with.
+        with_core(|core| this.turn(cx, core)).unwrap_or(Poll::Ready(()))
+    }
+}
+
+impl Drop for Driver {
+    /// The runtime drops tasks that are left when it stops: their sessions are released all the
+    /// same, so that counters and wills are right.
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abandon(&self.shared, &self.session);
+        }
+    }
+}
+
+/// One timer, moved lazily: a deadline that is put off costs nothing until the old one fires.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    at: Option<Instant>,
+}
+
+impl Timer {
+    fn is_over(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| at <= now)
+    }
+
+    fn start(&mut self, at: Instant) {
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(at.into()),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+        }
+        self.at = Some(at);
+    }
+
+    /// Has the task woken at `deadline` or before. True if it is over already.
+    fn wait_until(&mut self, deadline: Option<Instant>, now: Instant, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = deadline else {
+            return false;
+        };
+        if deadline <= now {
+            return true;
+        }
+        // Set, not yet fired, and early enough: the waker registered then is still the task's.
+        if self.at.is_some_and(|at| at > now && at <= deadline) {
+            return false;
+        }
+        self.start(deadline);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().poll(cx).is_ready(),
+            None => false,
+        }
+    }
+}

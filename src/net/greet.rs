@@ -1,0 +1,490 @@
+//! From an accepted socket to CONNACK: TLS, the CONNECT packet, authentication, the session.
+//!
+//! All of it under one absolute deadline, so that trickled bytes buy no time. When it is done the
+//! connection becomes a task of its own, and what this one needed is freed.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::{CertificateIdentity, Credentials, Secret, Verdict};
+use crate::broker::{Claimed, Owner, Session, Wakes};
+use crate::codec::{self, Connack, DecodeError, ReasonCode, Version};
+use crate::message::{Author, ClientId};
+use crate::policy::{Client, Denial, DenyReason, Who};
+use crate::session::{self, Connection, Opening, SessionState};
+
+use super::Shared;
+use super::cores::{Placed, with_core};
+use super::driver::Driver;
+use super::listener::{ListenerState, Permit};
+use super::report;
+use super::serving::{Serving, Start, will_message};
+use super::tls::HandshakeFailure;
+use super::transport::{Input, Socket, Transport};
+
+/// How long a newcomer waits for the connection it takes over from.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// A connection that was let in by address and numbers.
+pub(crate) struct Arrival {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) permit: Permit,
+    pub(crate) placed: Placed,
+    pub(crate) accepted_at: Instant,
+}
+
+/// What a client's right to be connected rests on; asked again when users have changed.
+pub(crate) struct Proof {
+    verdict: crate::auth::Proof,
+}
+
+impl Proof {
+    pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
+        listener.authenticator.still_holds(&self.verdict)
+    }
+}
+
+/// Why a greeting came to nothing.
+enum Failure {
+    /// The socket failed or the peer went away.
+    Gone,
+    /// TLS did not come about.
+    Tls(HandshakeFailure),
+    /// The first packet is not a CONNECT we understand.
+    Malformed(DecodeError),
+    /// Refused: the version tells how to say so.
+    Refused(Version, Box<Who>, Denial),
+    /// Refused before anything was known about the client.
+    RefusedEarly(Version, DenyReason),
+}
+
+impl From<io::Error> for Failure {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Greets; on success the connection goes on as a [`Driver`].
+pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
+    let deadline = arrival.accepted_at + arrival.listener.connect_timeout;
+    let shared = Arc::clone(&arrival.shared);
+    let listener = Arc::clone(&arrival.listener);
+    let peer = arrival.peer;
+    let mut stage = Stage::Tls;
+    let work = Greeting { arrival }.run(socket, &mut stage);
+    match tokio::time::timeout_at(deadline.into(), work).await {
+        Ok(()) => {}
+        Err(_) => report::greet_timeout(&shared, &listener, peer, stage.label()),
+    }
+}
+
+/// How far a greeting has come, for the report of one that took too long.
+#[derive(Clone, Copy)]
+pub(crate) enum Stage {
+    Tls,
+    Connect,
+    Authentication,
+}
+
+impl Stage {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::Connect => "connect",
+            Self::Authentication => "authentication",
+        }
+    }
+}
+
+struct Greeting {
+    arrival: Arrival,
+}
+
+impl Greeting {
+    async fn run(self, socket: Socket, stage: &mut Stage) {
+        let (mut transport, certificate) = match self.transport(socket).await {
+            Ok(ready) => ready,
+            Err(failure) => {
+                report::tls_failed(
+                    &self.arrival.shared,
+                    &self.arrival.listener,
+                    self.arrival.peer,
+                    &failure,
+                );
+                return;
+            }
+        };
+        *stage = Stage::Connect;
+        let failure = match self.connect(&mut transport, certificate, stage).await {
+            Ok(ready) => {
+                self.start(transport, ready);
+                return;
+            }
+            Err(failure) => failure,
+        };
+        self.fail(failure, &mut transport).await;
+    }
+
+    async fn transport(
+        &self,
+        socket: Socket,
+    ) -> Result<(Transport, Option<CertificateIdentity>), HandshakeFailure> {
+        let Some(config) = &self.arrival.listener.tls else {
+            return Ok((Transport::plain(socket), None));
+        };
+        let stream = TlsAcceptor::from(Arc::clone(config))
+            .accept(socket)
+            .await
+            .map_err(|error| HandshakeFailure::from_io(&error))?;
+        let (socket, tls) = stream.into_inner();
+        let certificate = tls
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .map(CertificateIdentity::from_der);
+        Ok((Transport::tls(socket, tls), certificate))
+    }
+
+    async fn connect(
+        &self,
+        transport: &mut Transport,
+        certificate: Option<CertificateIdentity>,
+        stage: &mut Stage,
+    ) -> Result<Ready, Failure> {
+        let listener = &self.arrival.listener;
+        let mut buffer = Vec::new();
+        let length = read_frame(transport, &mut buffer, &listener.greet_limits).await?;
+        let rest = buffer.split_off(length);
+        let connect = codec::decode_connect(&buffer, &listener.greet_limits)
+            .map_err(Failure::Malformed)?;
+        let version = connect.version;
+        let opening = session::open(&connect, &listener.session, random())
+            .map_err(|reason| Failure::RefusedEarly(version, reason))?;
+        if connect.authentication_method.is_some() {
+            // No method is offered yet; the client must hear so rather than time out.
+            return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+        }
+        let credentials = Credentials {
+            username: connect.username.map(str::to_owned),
+            password: connect.password.map(Secret::from),
+            certificate,
+            address: self.arrival.peer.ip(),
+        };
+        // The packet held the password; nothing of it is needed any more.
+        zeroize::Zeroize::zeroize(&mut buffer);
+        *stage = Stage::Authentication;
+        self.identify(opening, credentials, rest).await
+    }
+
+    async fn identify(
+        &self,
+        mut opening: Opening,
+        credentials: Credentials,
+        rest: Vec<u8>,
+    ) -> Result<Ready, Failure> {
+        let Arrival {
+            shared,
+            listener,
+            peer,
+            ..
+        } = &self.arrival;
+        let version = opening.version;
+        let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
+            client_id: client_id.clone(),
+            username,
+            address: Some(*peer),
+            listener: listener.id,
+            listener_name: Arc::clone(&listener.name),
+            protocol: version,
+            method,
+        };
+        let claimed_name: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
+        let (username, method, proof) = match listener.authenticator.authenticate(credentials).await {
+            Verdict::Accept {
+                username,
+                method,
+                proof,
+            } => (username, method, proof),
+            Verdict::Reject(reason) => {
+                shared.authentication_failed(peer.ip(), reason);
+                let who = who(claimed_name, &opening.client_id, "none");
+                return Err(Failure::Refused(version, Box::new(who), Denial::new(reason)));
+            }
+        };
+        shared.bans.succeeded(peer.ip());
+        if listener.use_username_as_client_id {
+            match &username {
+                Some(name) => {
+                    opening.client_id = ClientId::new(name);
+                    opening.assigned_client_id = false;
+                }
+                None => {
+                    let who = who(None, &opening.client_id, method);
+                    let denial = Denial::new(DenyReason::ClientIdRefused);
+                    return Err(Failure::Refused(version, Box::new(who), denial));
+                }
+            }
+        }
+        let who = who(username, &opening.client_id, method);
+        self.open_session(opening, who, proof, rest).await
+    }
+
+    async fn open_session(
+        &self,
+        opening: Opening,
+        who: Who,
+        proof: crate::auth::Proof,
+        rest: Vec<u8>,
+    ) -> Result<Ready, Failure> {
+        let shared = &self.arrival.shared;
+        let listener = &self.arrival.listener;
+        let version = opening.version;
+        let gate = shared.broker.gate();
+        let refused = |who: &Who, denial| Failure::Refused(version, Box::new(who.clone()), denial);
+        let mut client = Box::new(gate.client(who, shared.budget(), Instant::now()));
+        if let Some(will) = &opening.will {
+            let author = Arc::new(Author {
+                client_id: opening.client_id.clone(),
+                username: client.who().username.clone(),
+                listener: Some(listener.id),
+            });
+            let now = Instant::now();
+            let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
+                return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
+            };
+            if let Err(denial) = gate.check_will(&mut client, message.topic.as_str()) {
+                return Err(refused(client.who(), denial));
+            }
+        }
+        let owner = Owner {
+            username: client.who().username.clone(),
+        };
+        let (session, state, present) = match self.claim(&opening, &owner).await {
+            Ok(claimed) => claimed,
+            Err(reason) => return Err(refused(client.who(), Denial::new(reason))),
+        };
+        Ok(Ready {
+            opening,
+            claim: Claim {
+                shared: Arc::clone(shared),
+                session,
+                state: Some(state),
+            },
+            present,
+            client,
+            proof,
+            rest,
+        })
+    }
+
+    async fn claim(
+        &self,
+        opening: &Opening,
+        owner: &Owner,
+    ) -> Result<(Arc<Session>, Box<SessionState>, bool), DenyReason> {
+        let shared = &self.arrival.shared;
+        let mut wakes = Wakes::default();
+        let claimed = shared.broker.claim(
+            &opening.client_id,
+            owner,
+            opening.clean_start,
+            Instant::now(),
+            &mut wakes,
+        );
+        shared.wake(&mut wakes);
+        let claimed = match claimed {
+            Claimed::Wait { session, handover } => {
+                report::taken_over(shared, &opening.client_id);
+                match tokio::time::timeout(HANDOVER, handover).await {
+                    Ok(Ok(handover)) => crate::broker::Broker::handed_over(session, handover),
+                    // A later newcomer was faster, or the predecessor does not answer.
+                    _ => return Err(DenyReason::MaxConnections),
+                }
+            }
+            claimed => claimed,
+        };
+        match claimed {
+            Claimed::Granted {
+                session,
+                state,
+                present,
+            } => Ok((session, state, present)),
+            Claimed::Refused(reason) => Err(reason),
+            Claimed::Wait { .. } => Err(DenyReason::MaxConnections),
+        }
+    }
+
+    /// Writes CONNACK and lets the connection live.
+    fn start(self, transport: Transport, ready: Ready) {
+        let Arrival {
+            shared,
+            listener,
+            permit,
+            placed,
+            ..
+        } = self.arrival;
+        let now = Instant::now();
+        let Ready {
+            opening,
+            mut claim,
+            present,
+            client,
+            proof,
+            rest,
+        } = ready;
+        let Some(state) = claim.state.take() else {
+            return;
+        };
+        let session = Arc::clone(&claim.session);
+        shared.broker.connected(&session);
+        report::connected(&shared, client.who(), &opening, present);
+        let mut first = Vec::with_capacity(64);
+        let connection = Connection::accept(
+            opening,
+            *state,
+            present,
+            &listener.session,
+            &listener.mount_point,
+            now,
+            &mut first,
+        );
+        let serving = Box::new(Serving::new(
+            Start {
+                shared: Arc::clone(&shared),
+                listener,
+                connection,
+                client,
+                partial: rest,
+                first,
+                proof: Proof { verdict: proof },
+                permit,
+            },
+            now,
+        ));
+        tokio::spawn(Driver::new(shared, transport, session, serving, placed));
+    }
+
+    async fn fail(&self, failure: Failure, transport: &mut Transport) {
+        let shared = &self.arrival.shared;
+        let listener = &self.arrival.listener;
+        let mut out = Vec::new();
+        match &failure {
+            Failure::Gone | Failure::Tls(_) => {}
+            Failure::Malformed(error) => {
+                report::malformed_connect(shared, listener, self.arrival.peer, error);
+                codec::encode_connect_refusal(&mut out, error);
+            }
+            Failure::Refused(version, who, denial) => {
+                report::refused(shared, who, denial);
+                refuse(&mut out, *version, denial.reason.reason_code());
+            }
+            Failure::RefusedEarly(version, reason) => {
+                report::refused_connect(shared, listener, self.arrival.peer, *version, *reason);
+                refuse(&mut out, *version, reason.reason_code());
+            }
+        }
+        // What fails here fails a connection that is over.
+        drop(finish(transport, &out).await);
+    }
+}
+
+/// A client that may come in.
+struct Ready {
+    opening: Opening,
+    claim: Claim,
+    present: bool,
+    client: Box<Client>,
+    proof: crate::auth::Proof,
+    rest: Vec<u8>,
+}
+
+/// A claimed session: given back if the greeting ends before the connection lives.
+struct Claim {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    state: Option<Box<SessionState>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            let mut wakes = Wakes::default();
+            let now = Instant::now();
+            self.shared
+                .broker
+                .release(&self.session, *state, None, false, now, &mut wakes);
+            self.shared.wake(&mut wakes);
+        }
+    }
+}
+
+/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
+/// are only announced.
+async fn read_frame(
+    transport: &mut Transport,
+    buffer: &mut Vec<u8>,
+    limits: &codec::Limits,
+) -> Result<usize, Failure> {
+    loop {
+        if let Some(&first) = buffer.first()
+            && !codec::is_connect(first)
+        {
+            return Err(Failure::Malformed(DecodeError::not_connect())); // [MQTT-3.1.0-1]
+        }
+        if let Some(length) =
+            codec::frame_length(buffer, limits.max_packet_bytes).map_err(Failure::Malformed)?
+            && buffer.len() >= length
+        {
+            return Ok(length);
+        }
+        let input = poll_fn(|cx| {
+            with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
+                .unwrap_or(Poll::Ready(Ok(Input::Closed)))
+        });
+        if input.await? == Input::Closed {
+            return Err(Failure::Gone);
+        }
+    }
+}
+
+fn refuse(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {
+    codec::encode_connack(out, version, &Connack::new(reason));
+}
+
+async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
+    let mut queued = false;
+    poll_fn(|cx| {
+        let bytes = if queued { &[][..] } else { out };
+        if !queued && !out.is_empty() {
+            transport.send(cx, bytes)?;
+        } else {
+            transport.send(cx, &[])?;
+        }
+        if !queued {
+            queued = true;
+            transport.close_notify();
+            transport.send(cx, &[])?;
+        }
+        if transport.is_blocked() {
+            return Poll::Pending;
+        }
+        transport.poll_shutdown(cx)
+    })
+    .await
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // The system's generator fails only where there is none, which start-up has excluded.
+    if getrandom::fill(&mut bytes).is_err() {
+        tracing::error!("the system gives no random numbers");
+    }
+    bytes
+}

@@ -1,0 +1,318 @@
+//! Listening sockets: accept, refuse early, and place what is left on a core.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+use crate::auth::Authenticator;
+use crate::codec;
+use crate::policy::{AddressPermit, Denial, DenyReason};
+use crate::session;
+
+use super::Shared;
+use super::greet::{self, Arrival};
+use super::report;
+use super::transport::Socket;
+
+/// Connections taken from the kernel's queue before others have a turn.
+const ACCEPT_BATCH: usize = 64;
+/// How long to leave the kernel's queue alone when the process is out of descriptors.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// A listener's settings as of one generation of the configuration. New connections take the
+/// newest; those that exist look at it when they are told that something changed.
+#[derive(Debug)]
+pub struct ListenerState {
+    /// Index of the listener, as rules and sessions know it.
+    pub id: u16,
+    /// `address:port` or path, for logs and metrics.
+    pub name: Arc<str>,
+    /// What MQTT offers here.
+    pub session: session::Settings,
+    /// Bounds of packets after CONNECT was accepted.
+    pub codec_limits: codec::Limits,
+    /// Bounds of the CONNECT packet.
+    pub greet_limits: codec::Limits,
+    /// TLS, if the listener has it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Who clients are.
+    pub authenticator: Arc<Authenticator>,
+    /// `mount_point`.
+    pub mount_point: Box<str>,
+    /// `max_connections`.
+    pub max_connections: Option<usize>,
+    /// `max_subscriptions_per_client`.
+    pub max_subscriptions: usize,
+    /// `message_size_limit` in bytes of payload; 0 is no limit.
+    pub message_size_limit: usize,
+    /// Disconnect 3.x clients whose PUBLISH is refused, instead of acknowledging and dropping.
+    pub disconnect_denied_mqtt3: bool,
+    /// `use_username_as_clientid`.
+    pub use_username_as_client_id: bool,
+    /// `connect_timeout`: from accept to CONNECT, TLS included.
+    pub connect_timeout: Duration,
+    /// `set_tcp_nodelay`.
+    pub nodelay: bool,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket.
+    Unix(PathBuf),
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Bound {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix-domain socket; its file is removed when it is dropped.
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Nothing can be done about a socket file somebody else has taken away.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+impl Bound {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// The address is in use, not ours, or not allowed.
+    pub fn bind(endpoint: &Endpoint, interface: Option<&str>) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                let domain = socket2::Domain::for_address(*address);
+                let socket =
+                    socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+                if address.is_ipv6() {
+                    // The IPv4 listener of the same port is a socket of its own.
+                    socket.set_only_v6(true)?;
+                }
+                socket.set_reuse_address(true)?;
+                if let Some(interface) = interface {
+                    socket.bind_device(Some(interface.as_bytes()))?;
+                }
+                socket.bind(&(*address).into())?;
+                socket.listen(1_024)?;
+                socket.set_nonblocking(true)?;
+                Ok(Self::Tcp(socket.into()))
+            }
+            Endpoint::Unix(path) => {
+                remove_stale(path)?;
+                let listener = std::os::unix::net::UnixListener::bind(path)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    fn accept(&self) -> io::Result<(Accepted, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Accepted::Tcp(stream), peer))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                // Peers of a socket file are on this machine.
+                let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+                Ok((Accepted::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+/// A socket file left by a broker that was killed may be replaced; one that answers may not.
+fn remove_stale(path: &std::path::Path) -> io::Result<()> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Registers the socket with the runtime of the core it was placed on.
+    fn into_socket(self, nodelay: bool) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(stream) => {
+                if nodelay {
+                    stream.set_nodelay(true)?;
+                }
+                Ok(Socket::Tcp(tokio::net::TcpStream::from_std(stream)?))
+            }
+            Self::Unix(stream) => Ok(Socket::Unix(tokio::net::UnixStream::from_std(stream)?)),
+        }
+    }
+}
+
+/// One listener: its socket's settings and what it counts.
+#[derive(Debug)]
+pub struct Listener {
+    state: ArcSwap<ListenerState>,
+    connections: AtomicUsize,
+}
+
+impl Listener {
+    /// A listener with these settings.
+    pub fn new(state: ListenerState) -> Arc<Self> {
+        Arc::new(Self {
+            state: ArcSwap::from_pointee(state),
+            connections: AtomicUsize::new(0),
+        })
+    }
+
+    /// The newest settings.
+    pub fn state(&self) -> Arc<ListenerState> {
+        self.state.load_full()
+    }
+
+    /// Replaces the settings.
+    pub fn set_state(&self, state: ListenerState) {
+        self.state.store(Arc::new(state));
+    }
+}
+
+/// What a connection holds until it ends: its places in the limits.
+#[derive(Debug)]
+pub struct Permit {
+    listener: Arc<Listener>,
+    _address: Option<AddressPermit>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.listener.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until told to stop.
+pub async fn serve(
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    bound: Bound,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let fd = match &bound {
+        Bound::Tcp(listener) => listener.as_raw_fd(),
+        Bound::Unix(listener, _) => listener.as_raw_fd(),
+    };
+    let ready = AsyncFd::new(fd)?;
+    loop {
+        let mut guard = tokio::select! {
+            guard = ready.readable() => guard?,
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+        };
+        for _ in 0..ACCEPT_BATCH {
+            match bound.accept() {
+                Ok((accepted, peer)) => admit(&shared, &listener, accepted, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    guard.clear_ready();
+                    break;
+                }
+                Err(error) if is_out_of_descriptors(&error) => {
+                    report::accept_failed(&shared, &listener.state().name, &error);
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                    break;
+                }
+                // The peer gave up between SYN and accept.
+                Err(_) => {}
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
+
+/// Judges a connection by what is known before a byte was read, and hands it to a core.
+fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, accepted: Accepted, peer: SocketAddr) {
+    let now = Instant::now();
+    let state = listener.state();
+    let permit = match permit(shared, listener, &state, &accepted, peer, now) {
+        Ok(permit) => permit,
+        // Closed without a byte: whoever is over a limit costs us no TLS and no packet.
+        Err(reason) => return report::refused_early(shared, &state, peer, &Denial::new(reason)),
+    };
+    let placed = shared.cores.place();
+    let handle = placed.handle().clone();
+    let shared = Arc::clone(shared);
+    handle.spawn(async move {
+        let Ok(socket) = accepted.into_socket(state.nodelay) else {
+            return;
+        };
+        let arrival = Arrival {
+            shared,
+            listener: state,
+            peer,
+            permit,
+            placed,
+            accepted_at: now,
+        };
+        greet::greet(arrival, socket).await;
+    });
+}
+
+fn permit(
+    shared: &Shared,
+    listener: &Arc<Listener>,
+    state: &ListenerState,
+    accepted: &Accepted,
+    peer: SocketAddr,
+    now: Instant,
+) -> Result<Permit, DenyReason> {
+    let address = match accepted {
+        Accepted::Unix(_) => None,
+        Accepted::Tcp(_) => {
+            if shared.bans.is_banned(peer.ip(), now) {
+                return Err(DenyReason::Banned);
+            }
+            Some(shared.admission.admit(peer.ip(), now)?)
+        }
+    };
+    if shared
+        .max_connections()
+        .is_some_and(|maximum| shared.cores.connections() >= maximum)
+    {
+        return Err(DenyReason::MaxConnections);
+    }
+    let count = listener.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let permit = Permit {
+        listener: Arc::clone(listener),
+        _address: address,
+    };
+    if state.max_connections.is_some_and(|maximum| count > maximum) {
+        return Err(DenyReason::MaxConnections);
+    }
+    Ok(permit)
+}

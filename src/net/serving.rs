@@ -1,0 +1,624 @@
+//! What a connected client's turn does: read and handle packets, deliver, write.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::audit::TrafficDelta;
+use crate::broker::{LastTopic, Session, Signal};
+use crate::codec::{self, PacketId, QoS, ReasonCode};
+use crate::message::{Author, Delivery, Message};
+use crate::policy::{Client, Decision, Denial, DenyReason, RateAction};
+use crate::session::{Connection, Incoming, Step, Will};
+
+use super::Shared;
+use super::cores::{Core, WRITE_BYTES};
+use super::driver::{End, Turn};
+use super::greet::Proof;
+use super::listener::{ListenerState, Permit};
+use super::report;
+use super::transport::{Input, Transport};
+
+/// Write batches one turn fills at most before the neighbours come.
+const BATCHES: usize = 4;
+/// How long a publisher steps aside for a receiver that has a long queue and takes from it.
+const STEP_ASIDE: Duration = Duration::from_millis(50);
+
+/// A message that waits for the client's budget.
+struct Throttled {
+    message: Message,
+    packet_id: Option<PacketId>,
+    until: Instant,
+}
+
+/// A connected client.
+pub(crate) struct Serving {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) connection: Connection,
+    pub(crate) client: Box<Client>,
+    pub(crate) author: Arc<Author>,
+    last: LastTopic,
+    /// Bytes that are no whole packet yet, or that wait for the budget or the socket.
+    partial: Vec<u8>,
+    /// `partial` may hold a whole packet.
+    unparsed: bool,
+    /// Retained messages for new subscriptions: sent before anything newer.
+    replay: VecDeque<Delivery>,
+    throttled: Option<Throttled>,
+    crowded: Option<(Arc<Session>, Instant)>,
+    delta: TrafficDelta,
+    codec_limits: codec::Limits,
+    connected_at: Instant,
+    proof: Proof,
+    /// CONNACK, until the first turn sends it.
+    first: Vec<u8>,
+    _permit: Permit,
+}
+
+/// What a connection starts with.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) connection: Connection,
+    pub(crate) client: Box<Client>,
+    /// What came behind CONNECT.
+    pub(crate) partial: Vec<u8>,
+    /// CONNACK.
+    pub(crate) first: Vec<u8>,
+    pub(crate) proof: Proof,
+    pub(crate) permit: Permit,
+}
+
+impl Serving {
+    pub(crate) fn new(start: Start, now: Instant) -> Self {
+        let who = start.client.who();
+        let author = Arc::new(Author {
+            client_id: who.client_id.clone(),
+            username: who.username.clone(),
+            listener: Some(who.listener),
+        });
+        Self {
+            codec_limits: start.listener.codec_limits,
+            shared: start.shared,
+            listener: start.listener,
+            connection: start.connection,
+            client: start.client,
+            author,
+            last: LastTopic::default(),
+            unparsed: !start.partial.is_empty(),
+            partial: start.partial,
+            replay: VecDeque::new(),
+            throttled: None,
+            crowded: None,
+            delta: TrafficDelta::default(),
+            connected_at: now,
+            proof: start.proof,
+            first: start.first,
+            _permit: start.permit,
+        }
+    }
+
+    /// When something is due even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let throttled = self.throttled.as_ref().map(|waiting| waiting.until);
+        [self.connection.deadline(), throttled]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &mut Core,
+        transport: &mut Transport,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<Turn, End> {
+        if let Some(signals) = session.take_signals() {
+            if signals.has(Signal::Takeover) {
+                return Err(End::TakenOver);
+            }
+            if signals.has(Signal::Shutdown) {
+                return Err(End::Shutdown);
+            }
+            if signals.has(Signal::Recheck) {
+                self.recheck(session)?;
+            }
+        }
+        if !self.first.is_empty() {
+            core.output.append(&mut self.first);
+            self.first = Vec::new();
+        }
+        if transport.is_blocked() {
+            transport.send(cx, &[])?;
+        }
+        let mut again = self.receive(cx, core, transport, session, now)?;
+        again |= self.send(cx, core, transport, session, now)?;
+        // Last, so that a packet that has just come counts.
+        if self.throttled.is_none() && self.connection.is_silent(now) {
+            return Err(End::KeepAlive);
+        }
+        self.flush_counters(core);
+        Ok(if again { Turn::Again } else { Turn::Wait })
+    }
+
+    /// Reads once and handles what is whole. True if there may be more.
+    fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &mut Core,
+        transport: &mut Transport,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<bool, End> {
+        if !self.resume_throttled(core, now)? || transport.is_blocked() {
+            return Ok(false);
+        }
+        if let Some((receiver, since)) = &self.crowded {
+            if receiver.mailbox.is_crowded() && now.duration_since(*since) < STEP_ASIDE {
+                return Ok(true);
+            }
+            self.crowded = None;
+        }
+        let mut input = std::mem::take(&mut core.plain);
+        input.clear();
+        if !self.partial.is_empty() {
+            std::mem::swap(&mut input, &mut self.partial);
+        }
+        let before = input.len();
+        let outcome = transport.poll_input(cx, &mut core.input, &mut input);
+        let more = match outcome {
+            Poll::Pending => false,
+            Poll::Ready(Ok(Input::Bytes { more })) => more,
+            Poll::Ready(Ok(Input::Closed)) => return Err(End::Closed),
+            Poll::Ready(Err(error)) => return Err(End::Socket(error)),
+        };
+        self.delta.bytes_received += (input.len() - before) as u64;
+        let consumed = if input.len() > before || self.unparsed {
+            self.unparsed = false;
+            self.consume(&input, cx, core, transport, session, now)?
+        } else {
+            0
+        };
+        self.keep_rest(input, consumed, core);
+        Ok((more || self.unparsed) && self.throttled.is_none() && !transport.is_blocked())
+    }
+
+    /// Keeps what was not consumed and gives the core its buffer back.
+    fn keep_rest(&mut self, mut input: Vec<u8>, consumed: usize, core: &mut Core) {
+        let rest = input.len() - consumed;
+        if rest == 0 {
+            self.partial = Vec::new();
+            if core.plain.capacity() < input.capacity() {
+                core.plain = input;
+            }
+            return;
+        }
+        if consumed == 0 {
+            // A large packet on its way: it goes on growing where it is.
+            self.partial = input;
+            return;
+        }
+        self.partial = input.split_off(consumed);
+        core.plain = input;
+    }
+
+    fn consume(
+        &mut self,
+        input: &[u8],
+        cx: &mut Context<'_>,
+        core: &mut Core,
+        transport: &mut Transport,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<usize, End> {
+        let maximum = self.codec_limits.max_packet_bytes;
+        let version = self.connection.version();
+        let mut at = 0;
+        while let Some(rest) = input.get(at..)
+            && let Some(length) = codec::frame_length(rest, maximum).map_err(malformed)?
+            && let Some(frame) = rest.get(..length)
+        {
+            let packet = codec::decode(frame, version, &self.codec_limits).map_err(malformed)?;
+            at += length;
+            let step = self.connection.handle(packet, now, &mut core.output)?;
+            self.step(step, core, session, now)?;
+            if core.output.len() >= WRITE_BYTES {
+                self.delta.bytes_sent += core.output.len() as u64;
+                transport.send(cx, &core.output)?;
+                core.output.clear();
+            }
+            if self.throttled.is_some() || transport.is_blocked() {
+                self.unparsed = true;
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    fn step(
+        &mut self,
+        step: Step<'_>,
+        core: &mut Core,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<(), End> {
+        match step {
+            Step::Continue => Ok(()),
+            Step::Publish(incoming) => self.publish(&incoming, core, now),
+            Step::Subscribe(subscribe) => {
+                let start = super::subscribing::Subscribing {
+                    shared: &self.shared,
+                    listener: &self.listener,
+                    client: &mut self.client,
+                    session,
+                };
+                let replay = start.subscribe(&subscribe, &mut self.connection, now, &mut core.output)?;
+                self.replay.extend(replay);
+                Ok(())
+            }
+            Step::Unsubscribe(unsubscribe) => {
+                let start = super::subscribing::Subscribing {
+                    shared: &self.shared,
+                    listener: &self.listener,
+                    client: &mut self.client,
+                    session,
+                };
+                start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output);
+                Ok(())
+            }
+            // What waited for the window is sent with the rest of the turn.
+            Step::WindowOpened => Ok(()),
+            Step::Disconnect { reason, .. } => Err(End::Client { reason }),
+            Step::Authenticate(_) => Err(End::Protocol(not_expected_auth())),
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, incoming: &Incoming<'_>, core: &mut Core, now: Instant) -> Result<(), End> {
+        let publish = &incoming.publish;
+        self.delta.received[usize::from(publish.qos.bits())] += 1;
+        let topic = incoming.topic.as_str();
+        let name = if self.listener.mount_point.is_empty() {
+            self.last.name(&core.cache, topic)
+        } else {
+            let mounted = format!("{}{topic}", self.listener.mount_point);
+            self.last.name(&core.cache, &mounted)
+        };
+        // The decoder has checked the name; with a mount point in front it may be too long.
+        let Some(name) = name else {
+            self.answer(publish.qos, publish.packet_id, ReasonCode::TOPIC_NAME_INVALID, core);
+            return Ok(());
+        };
+        if self.listener.message_size_limit != 0
+            && publish.payload.len() > self.listener.message_size_limit
+        {
+            let denial = Denial::new(DenyReason::MessageSize);
+            self.shared
+                .broker
+                .gate()
+                .refuse_publish(&self.client, name.as_str(), &denial);
+            return self.denied(publish.qos, publish.packet_id, &denial, core);
+        }
+        let mut properties = Vec::new();
+        if !publish.properties.is_empty() {
+            publish.properties.copy_forwardable(&mut properties);
+        }
+        let message = Message {
+            topic: name,
+            payload: Bytes::copy_from_slice(publish.payload),
+            properties: properties.into_boxed_slice(),
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at: publish
+                .expiry_interval_s
+                .and_then(|seconds| Message::expiry(seconds, now)),
+            author: Arc::clone(&self.author),
+        };
+        self.admit(message, publish.packet_id, core, now)
+    }
+
+    fn admit(
+        &mut self,
+        message: Message,
+        packet_id: Option<PacketId>,
+        core: &mut Core,
+        now: Instant,
+    ) -> Result<(), End> {
+        let qos = message.qos;
+        let broker = &self.shared.broker;
+        match broker.gate().publish(&mut self.client, message, now) {
+            Decision::Admit(message) => {
+                let fanout = broker.publish(
+                    message,
+                    &mut self.last,
+                    &mut core.cache,
+                    now,
+                    &mut core.wakes,
+                );
+                self.delta.dropped_queue_full += fanout.dropped_full;
+                if let Some(receiver) = fanout.crowded {
+                    self.crowded = Some((receiver, now));
+                }
+                if fanout.retain_full {
+                    let denial = Denial::new(DenyReason::RetainQuota);
+                    return self.denied(qos, packet_id, &denial, core);
+                }
+                self.answer(qos, packet_id, ReasonCode::SUCCESS, core);
+                Ok(())
+            }
+            Decision::Deny(denial) => self.denied(qos, packet_id, &denial, core),
+            Decision::Wait { value, until } => {
+                self.throttled = Some(Throttled {
+                    message: value,
+                    packet_id,
+                    until,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self, qos: QoS, id: Option<PacketId>, reason: ReasonCode, core: &mut Core) {
+        self.connection.published(qos, id, reason, &mut core.output);
+    }
+
+    /// A PUBLISH was refused: a 5.0 client is told, a 3.x client cannot be, and is acknowledged or
+    /// disconnected as the operator chose [MQTT-3.3.5-2 in 3.1.1].
+    #[cold]
+    fn denied(
+        &mut self,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        denial: &Denial,
+        core: &mut Core,
+    ) -> Result<(), End> {
+        let by_rate = matches!(denial.reason, DenyReason::MessageRate | DenyReason::ByteRate);
+        if by_rate && self.client.rate_action() == RateAction::Disconnect {
+            return Err(End::Rate);
+        }
+        // PUBACK and PUBREC have no rate code; quota exceeded is what the standard offers there.
+        let reason = if by_rate {
+            ReasonCode::QUOTA_EXCEEDED
+        } else {
+            denial.reason.reason_code()
+        };
+        if !self.connection.version().is_v5() && self.listener.disconnect_denied_mqtt3 {
+            return Err(End::Denied(reason));
+        }
+        self.answer(qos, packet_id, publish_code(reason), core);
+        Ok(())
+    }
+
+    /// Tries again what waited for the budget. False if it still waits.
+    fn resume_throttled(&mut self, core: &mut Core, now: Instant) -> Result<bool, End> {
+        let Some(waiting) = self.throttled.take() else {
+            return Ok(true);
+        };
+        if waiting.until > now {
+            self.throttled = Some(waiting);
+            return Ok(false);
+        }
+        self.unparsed = true;
+        self.admit(waiting.message, waiting.packet_id, core, now)?;
+        Ok(self.throttled.is_none())
+    }
+
+    /// Sends what waits for this client, and the answers in `core.output`. True if more is to be
+    /// sent at once.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &mut Core,
+        transport: &mut Transport,
+        session: &Arc<Session>,
+        now: Instant,
+    ) -> Result<bool, End> {
+        for _ in 0..BATCHES {
+            if transport.is_blocked() {
+                break;
+            }
+            self.fill(core, session, now);
+            if core.output.is_empty() {
+                return Ok(false);
+            }
+            self.delta.bytes_sent += core.output.len() as u64;
+            transport.send(cx, &core.output)?;
+            core.output.clear();
+            if core.deliveries.is_empty() && self.replay.is_empty() && !self.connection.can_pump() {
+                return Ok(false);
+            }
+        }
+        if transport.is_blocked() {
+            if !core.output.is_empty() {
+                // Answers to what was read before the socket filled up: never more than one batch.
+                self.delta.bytes_sent += core.output.len() as u64;
+                transport.send(cx, &core.output)?;
+                core.output.clear();
+            }
+            session
+                .mailbox
+                .give_back(&mut core.deliveries, self.connection.held());
+            return Ok(false);
+        }
+        if !core.deliveries.is_empty() {
+            session
+                .mailbox
+                .give_back(&mut core.deliveries, self.connection.held());
+        }
+        Ok(true)
+    }
+
+    /// Fills the output buffer: first what a resumed session owes and what waited for the window,
+    /// then retained messages for new subscriptions, then what came since.
+    fn fill(&mut self, core: &mut Core, session: &Arc<Session>, now: Instant) {
+        let gate = self.shared.broker.gate();
+        let client = &mut self.client;
+        if self.connection.can_pump() {
+            self.connection
+                .pump(now, &mut core.output, WRITE_BYTES, |delivery| {
+                    gate.deliver(client, delivery)
+                });
+        }
+        while core.output.len() < WRITE_BYTES
+            && let Some(delivery) = self.replay.pop_front()
+        {
+            if let Some(delivery) = gate.deliver(client, delivery) {
+                self.connection.deliver(delivery, now, &mut core.output);
+            }
+        }
+        if !self.replay.is_empty() {
+            return;
+        }
+        if core.deliveries.is_empty() {
+            session
+                .mailbox
+                .take(&mut core.deliveries, self.connection.held());
+        }
+        while core.output.len() < WRITE_BYTES
+            && let Some(delivery) = core.deliveries.pop_front()
+        {
+            if let Some(delivery) = gate.deliver(client, delivery) {
+                self.connection.deliver(delivery, now, &mut core.output);
+            }
+        }
+    }
+
+    /// The policy or the users have changed: what is no longer allowed ends now.
+    fn recheck(&mut self, session: &Arc<Session>) -> Result<(), End> {
+        let shared = Arc::clone(&self.shared);
+        self.listener = shared.listener_state(&self.listener);
+        if !self.proof.still_holds(&self.listener) {
+            return Err(End::Revoked);
+        }
+        let gate = shared.broker.gate();
+        let lost = self
+            .client
+            .recheck(gate, self.connection.session().subscriptions.values());
+        for (subscription, denial) in lost {
+            let filter = subscription.filter.to_string();
+            shared
+                .broker
+                .unsubscribe(session, self.connection.session_mut(), &filter);
+            report::subscription_lost(&shared, self.client.who(), &filter, &denial);
+        }
+        let client = &self.client;
+        let allowed = |delivery: &Delivery| client.may_receive(delivery.message.topic.as_str());
+        let dropped =
+            session.mailbox.retain(allowed) + self.connection.retain_deliveries(allowed);
+        self.replay.retain(|delivery| allowed(delivery));
+        self.delta.dropped_denied += dropped as u64;
+        Ok(())
+    }
+
+    fn flush_counters(&mut self, core: &Core) {
+        let tally = self.connection.take_tally();
+        for (total, sent) in self.delta.sent.iter_mut().zip(tally.sent) {
+            *total += sent;
+        }
+        self.delta.dropped_expired += tally.expired;
+        self.delta.dropped_too_large += tally.too_large;
+        self.shared
+            .traffic
+            .add(usize::from(core.index), &std::mem::take(&mut self.delta));
+    }
+
+    /// The connection is over: tells the peer if it can be told, gives the session back, and tells
+    /// the operator.
+    pub(crate) fn end(mut self: Box<Self>, end: &End, core: &mut Core, session: &Arc<Session>, now: Instant) {
+        if let Some(reason) = end.reason_code() {
+            self.connection.goodbye(reason, &mut core.output);
+        }
+        if !core.deliveries.is_empty() {
+            session
+                .mailbox
+                .give_back(&mut core.deliveries, self.connection.held());
+        }
+        self.flush_counters(core);
+        report::ended(
+            &self.shared,
+            self.client.who(),
+            end,
+            now.duration_since(self.connected_at),
+        );
+        self.release(session, now, &mut core.wakes);
+    }
+
+    /// As [`Serving::end`], when the runtime stops and there is no core to work with.
+    pub(crate) fn abandon(self: Box<Self>, _shared: &Arc<Shared>, session: &Arc<Session>) {
+        let mut wakes = crate::broker::Wakes::default();
+        self.release(session, Instant::now(), &mut wakes);
+    }
+
+    fn release(self: Box<Self>, session: &Arc<Session>, now: Instant, wakes: &mut crate::broker::Wakes) {
+        let this = *self;
+        let (mut state, will) = this.connection.into_session();
+        // Retained messages that were not sent yet are still owed to a session that goes on.
+        state.keep_unsent(this.replay);
+        let will = will.and_then(|will| {
+            let delay = Duration::from_secs(u64::from(will.delay_s));
+            let message = will_message(&will, &this.listener.mount_point, &this.author, now)?;
+            Some((message, this.client, delay))
+        });
+        this.shared
+            .broker
+            .release(session, state, will, true, now, wakes);
+    }
+}
+
+/// The Application Message a will turns into. `None` if its topic with the mount point is too long.
+pub(crate) fn will_message(
+    will: &Will,
+    mount_point: &str,
+    author: &Arc<Author>,
+    now: Instant,
+) -> Option<Message> {
+    let topic = format!("{mount_point}{}", will.topic);
+    Some(Message {
+        topic: crate::topic::TopicName::parse(&topic).ok()?,
+        payload: Bytes::copy_from_slice(&will.payload),
+        properties: will.properties.clone(),
+        qos: will.qos,
+        retain: will.retain,
+        // Counted from when the will is published, which its delay puts off.
+        expires_at: will.expiry_interval_s.and_then(|seconds| {
+            Message::expiry(seconds.saturating_add(will.delay_s), now)
+        }),
+        author: Arc::clone(author),
+    })
+}
+
+fn malformed(error: codec::DecodeError) -> End {
+    End::Protocol(error.into())
+}
+
+fn not_expected_auth() -> crate::session::ProtocolError {
+    crate::session::ProtocolError {
+        reason: ReasonCode::PROTOCOL_ERROR,
+        label: "auth_not_expected",
+        statement: "MQTT-4.12.0-1",
+    }
+}
+
+/// Only some codes may stand in PUBACK and PUBREC; the others become the nearest that may.
+fn publish_code(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::SUCCESS
+        | ReasonCode::UNSPECIFIED_ERROR
+        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
+        | ReasonCode::NOT_AUTHORIZED
+        | ReasonCode::TOPIC_NAME_INVALID
+        | ReasonCode::PACKET_IDENTIFIER_IN_USE
+        | ReasonCode::QUOTA_EXCEEDED
+        | ReasonCode::PAYLOAD_FORMAT_INVALID => reason,
+        // 0x95 is not among PUBACK's codes; a message too large is one over a quota.
+        ReasonCode::PACKET_TOO_LARGE => ReasonCode::QUOTA_EXCEEDED,
+        _ => ReasonCode::NOT_AUTHORIZED,
+    }
+}
+

@@ -1,0 +1,152 @@
+//! SUBSCRIBE and UNSUBSCRIBE: each filter judged and answered for itself.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use crate::broker::Session;
+use crate::codec::{self, ReasonCode, SubscribeFilter};
+use crate::message::{Delivery, RetainHandling, Subscription};
+use crate::policy::{Client, Decision, Denial, DenyReason};
+use crate::session::{Connection, ProtocolError};
+use crate::topic::{SubscriptionFilter, check_filter, split_share};
+
+use super::Shared;
+use super::listener::ListenerState;
+use super::report;
+
+type Codes = SmallVec<[ReasonCode; 8]>;
+
+/// Everything a SUBSCRIBE touches.
+pub(crate) struct Subscribing<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) listener: &'a ListenerState,
+    pub(crate) client: &'a mut Client,
+    pub(crate) session: &'a Arc<Session>,
+}
+
+impl Subscribing<'_> {
+    /// Makes the subscriptions that are granted, answers, and gives the retained messages to send.
+    ///
+    /// # Errors
+    /// A combination of options that the standard calls a protocol error.
+    pub(crate) fn subscribe(
+        self,
+        packet: &codec::Subscribe<'_>,
+        connection: &mut Connection,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<Vec<Delivery>, ProtocolError> {
+        let mut codes = Codes::new();
+        let mut replay = Vec::new();
+        for wanted in packet.filters() {
+            let shared_no_local =
+                wanted.no_local && matches!(split_share(wanted.filter), Ok((Some(_), _)));
+            if shared_no_local {
+                // [MQTT-3.8.3-4]
+                return Err(ProtocolError {
+                    reason: ReasonCode::PROTOCOL_ERROR,
+                    label: "shared_no_local",
+                    statement: "MQTT-3.8.3-4",
+                });
+            }
+            codes.push(self.one(&wanted, packet.identifier, connection, now, &mut replay));
+        }
+        connection.subscribed(packet.packet_id, &codes, out);
+        Ok(replay)
+    }
+
+    fn one(
+        &self,
+        wanted: &SubscribeFilter<'_>,
+        identifier: Option<u32>,
+        connection: &mut Connection,
+        now: Instant,
+        replay: &mut Vec<Delivery>,
+    ) -> ReasonCode {
+        let Some(filter) = mounted(wanted.filter, &self.listener.mount_point) else {
+            return ReasonCode::TOPIC_FILTER_INVALID;
+        };
+        let gate = self.shared.broker.gate();
+        let state = connection.session_mut();
+        let text = filter.to_string();
+        if state.subscriptions.len() >= self.listener.max_subscriptions
+            && !state.subscriptions.contains_key(&*text)
+        {
+            let denial = Denial::new(DenyReason::MaxSubscriptions);
+            gate.refuse_subscribe(self.client, &text, &denial);
+            return denial.reason.reason_code();
+        }
+        let subscription = Subscription {
+            filter,
+            qos: wanted.qos.min(self.listener.session.max_qos),
+            no_local: wanted.no_local,
+            retain_as_published: wanted.retain_as_published,
+            retain_handling: match wanted.retain_handling {
+                0 => RetainHandling::Send,
+                1 => RetainHandling::SendIfNew,
+                _ => RetainHandling::DoNotSend,
+            },
+            identifier,
+        };
+        let qos = subscription.qos;
+        match gate.subscribe(self.client, subscription, now) {
+            Decision::Admit(subscription) => {
+                report::subscribed(self.shared, self.client.who(), &text, qos);
+                let done = self
+                    .shared
+                    .broker
+                    .subscribe(self.session, state, subscription, now);
+                replay.extend(done.retained);
+                ReasonCode::granted(qos)
+            }
+            Decision::Deny(denial) => denial.reason.reason_code(),
+            // Subscriptions have no budget to wait for.
+            Decision::Wait { .. } => ReasonCode::QUOTA_EXCEEDED,
+        }
+    }
+
+    /// Removes subscriptions and answers.
+    pub(crate) fn unsubscribe(
+        self,
+        packet: &codec::Unsubscribe<'_>,
+        connection: &mut Connection,
+        out: &mut Vec<u8>,
+    ) {
+        let mut codes = Codes::new();
+        for text in packet.filters() {
+            let Some(filter) = mounted(text, &self.listener.mount_point) else {
+                codes.push(ReasonCode::TOPIC_FILTER_INVALID);
+                continue;
+            };
+            let text = filter.to_string();
+            let state = connection.session_mut();
+            let existed = self.shared.broker.unsubscribe(self.session, state, &text);
+            if existed {
+                report::unsubscribed(self.shared, self.client.who(), &text);
+            }
+            codes.push(if existed {
+                ReasonCode::SUCCESS
+            } else {
+                ReasonCode::NO_SUBSCRIPTION_EXISTED
+            });
+        }
+        connection.unsubscribed(packet.packet_id, &codes, out);
+    }
+}
+
+/// The filter with the mount point in front of what is matched; `None` if it is no valid filter.
+fn mounted(text: &str, mount_point: &str) -> Option<SubscriptionFilter> {
+    if mount_point.is_empty() {
+        return SubscriptionFilter::parse(text).ok();
+    }
+    let (share, filter) = split_share(text).ok()?;
+    // What the client wrote must be a filter by itself: `+` glued to a prefix is not the client's.
+    check_filter(filter).ok()?;
+    let mounted = match share {
+        Some(share) => format!("$share/{share}/{mount_point}{filter}"),
+        None => format!("{mount_point}{filter}"),
+    };
+    SubscriptionFilter::parse(&mounted).ok()
+}

@@ -1,0 +1,611 @@
+//! The protocol state machine of one Network Connection, from CONNACK to its end.
+//!
+//! A call takes one packet or one delivery and appends what must be sent to `out`. What only the
+//! rest of the broker can do comes back as a [`Step`]; its result is given back by a method named
+//! for it, and only then is the peer answered, so an acknowledgement is never sent early.
+
+use std::time::Instant;
+
+use crate::codec::{
+    self, Ack, AckKind, Auth, Connack, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode,
+    Subscribe, Unsubscribe, Version,
+};
+use crate::message::Delivery;
+use crate::policy::Admitted;
+use crate::topic::TopicName;
+
+use super::alias::{InboundAliases, Naming, OutboundAliases};
+use super::keep_alive::KeepAlive;
+use super::opening::{Opening, Settings};
+use super::outbound::{Sent, Window};
+use super::state::SessionState;
+use super::will::Will;
+use super::ProtocolError;
+
+/// What the caller has to do after a packet.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Nothing: the packet is dealt with.
+    Continue,
+    /// Judge and route the message, then call [`Connection::published`].
+    Publish(Incoming<'a>),
+    /// Judge and make the subscriptions, then call [`Connection::subscribed`].
+    Subscribe(Subscribe<'a>),
+    /// Remove the subscriptions, then call [`Connection::unsubscribed`].
+    Unsubscribe(Unsubscribe<'a>),
+    /// The window has room again: call [`Connection::pump`].
+    WindowOpened,
+    /// The client says goodbye; the will goes only if `publish_will`.
+    Disconnect {
+        /// The client's Reason Code; 0 for 3.x.
+        reason: ReasonCode,
+        /// Whether the Will Message is still to be published.
+        publish_will: bool,
+    },
+    /// Re-authentication was asked for.
+    Authenticate(Auth<'a>),
+}
+
+/// The Topic Name of an incoming PUBLISH, its alias resolved.
+#[derive(Debug)]
+pub enum IncomingTopic<'a> {
+    /// As it stands in the packet.
+    Text(&'a str),
+    /// What the Topic Alias stands for.
+    Alias(TopicName),
+}
+
+impl IncomingTopic<'_> {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Alias(name) => name.as_str(),
+        }
+    }
+}
+
+/// A PUBLISH that is to be routed.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// The packet.
+    pub publish: Publish<'a>,
+    /// Its Topic Name.
+    pub topic: IncomingTopic<'a>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// Written to `out`.
+    Sent,
+    /// Behind others that wait for the window.
+    Waiting,
+    /// The Message Expiry Interval is over [MQTT-3.3.2-5].
+    Expired,
+    /// Larger than the client takes; counted as delivered [MQTT-3.1.2-25].
+    TooLarge,
+}
+
+/// What a connection did since it was last asked, for the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// PUBLISH packets sent, by QoS.
+    pub sent: [u64; 3],
+    /// Deliveries dropped because they had expired.
+    pub expired: u64,
+    /// Deliveries dropped because the client does not take packets so large.
+    pub too_large: u64,
+}
+
+/// One accepted Network Connection.
+#[derive(Debug)]
+pub struct Connection {
+    version: Version,
+    session: SessionState,
+    window: Window,
+    receive_maximum: usize,
+    maximum_packet_bytes: usize,
+    max_qos: QoS,
+    retain_available: bool,
+    max_session_expiry_s: u32,
+    /// Bytes of the mount point, taken off the front of delivered topics.
+    mount_bytes: usize,
+    inbound_aliases: InboundAliases,
+    outbound_aliases: OutboundAliases,
+    keep_alive: KeepAlive,
+    problem_information: bool,
+    will: Option<Box<Will>>,
+    tally: Tally,
+}
+
+impl Connection {
+    /// Accepts `opening` with `session` (parked, or fresh) and writes CONNACK. `mount_point` is
+    /// the listener's prefix, which the client never sees.
+    pub fn accept(
+        opening: Opening,
+        mut session: SessionState,
+        session_present: bool,
+        settings: &Settings,
+        mount_point: &str,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        session.expiry_interval_s = opening.session_expiry_s;
+        session.outbound.resume();
+        let connack = connack(&opening, session_present, settings);
+        codec::encode_connack(out, opening.version, &connack);
+        Self {
+            version: opening.version,
+            session,
+            window: Window {
+                messages: usize::from(settings.max_inflight_messages.min(opening.receive_maximum)),
+                bytes: settings.max_inflight_bytes,
+            },
+            receive_maximum: usize::from(settings.max_inflight_messages),
+            maximum_packet_bytes: usize::try_from(opening.maximum_packet_bytes)
+                .unwrap_or(usize::MAX),
+            max_qos: settings.max_qos,
+            retain_available: settings.retain_available,
+            max_session_expiry_s: settings.max_session_expiry_s,
+            mount_bytes: mount_point.len(),
+            inbound_aliases: InboundAliases::new(settings.topic_alias_maximum),
+            outbound_aliases: OutboundAliases::new(
+                opening
+                    .topic_alias_maximum
+                    .min(settings.topic_alias_maximum_broker),
+            ),
+            keep_alive: KeepAlive::new(opening.keep_alive_s, now),
+            problem_information: opening.problem_information,
+            will: opening.will.map(Box::new),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The protocol version.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The Session State, to read or change its subscriptions.
+    pub fn session(&self) -> &SessionState {
+        &self.session
+    }
+
+    /// The Session State, to change its subscriptions.
+    pub fn session_mut(&mut self) -> &mut SessionState {
+        &mut self.session
+    }
+
+    /// Ends the connection and gives back what outlives it, with the will if one is left.
+    pub fn into_session(self) -> (SessionState, Option<Box<Will>>) {
+        (self.session, self.will)
+    }
+
+    /// Counters since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// When the connection is over if the peer stays silent.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.keep_alive.deadline()
+    }
+
+    /// Whether the Keep Alive has run out.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.keep_alive.is_over(now)
+    }
+
+    /// Messages and bytes that wait for the window: they count against the queue bounds.
+    pub fn held(&self) -> (usize, usize) {
+        (
+            self.session.outbound.waiting(),
+            self.session.outbound.waiting_bytes(),
+        )
+    }
+
+    /// Takes one packet from the peer.
+    ///
+    /// # Errors
+    /// The peer broke the protocol: the caller sends DISCONNECT to a 5.0 client and closes.
+    pub fn handle<'a>(
+        &mut self,
+        packet: Packet<'a>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Result<Step<'a>, ProtocolError> {
+        self.keep_alive.packet(now);
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, out),
+            Packet::Puback(ack) => {
+                let outcome = self.session.outbound.acked(ack.packet_id);
+                after_ack(outcome, "MQTT-4.3.2-5")
+            }
+            Packet::Pubrec(ack) => self.pubrec(&ack, out),
+            Packet::Pubrel(ack) => {
+                let known = self.session.inbound.remove(ack.packet_id);
+                let reason = if known {
+                    ReasonCode::SUCCESS
+                } else {
+                    ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+                };
+                self.ack(AckKind::Pubcomp, ack.packet_id, reason, out);
+                Ok(Step::Continue)
+            }
+            Packet::Pubcomp(ack) => {
+                let outcome = self.session.outbound.completed(ack.packet_id);
+                after_ack(outcome, "MQTT-4.3.3-7")
+            }
+            Packet::Subscribe(subscribe) => Ok(Step::Subscribe(subscribe)),
+            Packet::Unsubscribe(unsubscribe) => Ok(Step::Unsubscribe(unsubscribe)),
+            Packet::Pingreq => {
+                codec::encode_pingresp(out); // [MQTT-3.12.4-1]
+                Ok(Step::Continue)
+            }
+            Packet::Disconnect(disconnect) => {
+                self.disconnect(disconnect.reason, disconnect.session_expiry_interval_s)
+            }
+            Packet::Auth(auth) => Ok(Step::Authenticate(auth)),
+            Packet::Connect(_) => Err(ProtocolError::new(
+                ReasonCode::PROTOCOL_ERROR,
+                "second_connect",
+                "MQTT-3.1.0-2",
+            )),
+        }
+    }
+
+    #[inline]
+    fn publish<'a>(
+        &mut self,
+        publish: Publish<'a>,
+        out: &mut Vec<u8>,
+    ) -> Result<Step<'a>, ProtocolError> {
+        if publish.qos > self.max_qos {
+            return Err(ProtocolError::new(
+                ReasonCode::QOS_NOT_SUPPORTED,
+                "qos_not_supported",
+                "MQTT-3.2.2-11",
+            ));
+        }
+        if publish.retain && !self.retain_available {
+            return Err(ProtocolError::new(
+                ReasonCode::RETAIN_NOT_SUPPORTED,
+                "retain_not_supported",
+                "MQTT-3.2.2-14",
+            ));
+        }
+        let topic = match publish.alias {
+            None => IncomingTopic::Text(publish.topic),
+            Some(alias) => self.resolve(alias, publish.topic)?,
+        };
+        if publish.qos == QoS::ExactlyOnce
+            && let Some(id) = publish.packet_id
+        {
+            if self.session.inbound.contains(id) {
+                // The message was taken before; say so again, and route nothing [MQTT-4.3.3-10].
+                self.ack(AckKind::Pubrec, id, ReasonCode::SUCCESS, out);
+                return Ok(Step::Continue);
+            }
+            // 3.x clients are told no Receive Maximum; identifiers bound them to 65,535.
+            if self.version.is_v5() && self.session.inbound.len() >= self.receive_maximum {
+                return Err(ProtocolError::new(
+                    ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
+                    "receive_maximum_exceeded",
+                    "MQTT-3.3.4-9",
+                ));
+            }
+        }
+        Ok(Step::Publish(Incoming { publish, topic }))
+    }
+
+    fn resolve<'a>(
+        &mut self,
+        alias: u16,
+        topic: &'a str,
+    ) -> Result<IncomingTopic<'a>, ProtocolError> {
+        if topic.is_empty() {
+            let name = self.inbound_aliases.resolve(alias)?;
+            return Ok(IncomingTopic::Alias(name.clone()));
+        }
+        // The decoder has checked the name; a failure here would be a fault of ours, and refusing
+        // is the safe answer to it.
+        let name = TopicName::parse(topic).map_err(|_| {
+            ProtocolError::new(
+                ReasonCode::TOPIC_NAME_INVALID,
+                "topic_alias_invalid",
+                "MQTT-3.3.2-1",
+            )
+        })?;
+        self.inbound_aliases.set(alias, name)?;
+        Ok(IncomingTopic::Text(topic))
+    }
+
+    /// The message with `packet_id` was routed or refused: answers it. A refused QoS 2 identifier
+    /// is free again at once [MQTT-4.3.3-9].
+    #[inline]
+    pub fn published(
+        &mut self,
+        qos: QoS,
+        packet_id: Option<PacketId>,
+        reason: ReasonCode,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(id) = packet_id else { return };
+        match qos {
+            QoS::AtMostOnce => {}
+            QoS::AtLeastOnce => self.ack(AckKind::Puback, id, reason, out),
+            QoS::ExactlyOnce => {
+                if !reason.is_error() {
+                    self.session.inbound.insert(id);
+                }
+                self.ack(AckKind::Pubrec, id, reason, out);
+            }
+        }
+    }
+
+    /// SUBACK, one code per filter in their order [MQTT-3.8.4-6].
+    pub fn subscribed(&self, packet_id: PacketId, codes: &[ReasonCode], out: &mut Vec<u8>) {
+        codec::encode_suback(out, self.version, packet_id, codes);
+    }
+
+    /// UNSUBACK, one code per filter in their order [MQTT-3.11.3-2].
+    pub fn unsubscribed(&self, packet_id: PacketId, codes: &[ReasonCode], out: &mut Vec<u8>) {
+        codec::encode_unsuback(out, self.version, packet_id, codes);
+    }
+
+    /// DISCONNECT with `reason` for a 5.0 client; 3.x has none, the close must do.
+    pub fn goodbye(&self, reason: ReasonCode, out: &mut Vec<u8>) {
+        codec::encode_disconnect(out, self.version, reason, None, None);
+    }
+
+    /// The client was told or told us that its will is not wanted any more.
+    pub fn discard_will(&mut self) {
+        self.will = None;
+    }
+
+    /// Sends one delivery, or keeps it until the window has room.
+    #[inline]
+    pub fn deliver(
+        &mut self,
+        delivery: Admitted<Delivery>,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Delivered {
+        let delivery = delivery.into_inner();
+        if delivery.qos != QoS::AtMostOnce {
+            let must_wait = self.session.outbound.waiting() > 0
+                || self.session.outbound.is_resending()
+                || !self.session.outbound.has_room(self.window);
+            if must_wait {
+                self.session.outbound.wait(delivery);
+                return Delivered::Waiting;
+            }
+        }
+        self.send(delivery, now, out)
+    }
+
+    /// Puts a delivery that was not judged yet behind those that wait; [`Connection::pump`] has it
+    /// judged when its turn comes.
+    pub fn hold(&mut self, delivery: Delivery) {
+        self.session.outbound.wait(delivery);
+    }
+
+    /// Whether [`Connection::pump`] could send something now.
+    pub fn can_pump(&self) -> bool {
+        (self.session.outbound.waiting() > 0 || self.session.outbound.is_resending())
+            && self.session.outbound.has_room(self.window)
+    }
+
+    /// Sends what a resumed session owes, then what waited, while the window has room and `out`
+    /// holds less than `full_bytes`. Each message is judged again by `admit`: rights may have
+    /// changed while it waited.
+    pub fn pump(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<u8>,
+        full_bytes: usize,
+        mut admit: impl FnMut(Delivery) -> Option<Admitted<Delivery>>,
+    ) {
+        while out.len() < full_bytes {
+            let Some((id, delivery)) = self.session.outbound.next_resend(self.window) else {
+                break;
+            };
+            match delivery.cloned() {
+                None => self.ack(AckKind::Pubrel, id, ReasonCode::SUCCESS, out),
+                Some(delivery) => match admit(delivery) {
+                    Some(delivery) => {
+                        let delivery = delivery.into_inner();
+                        if !self.write(&delivery, Some(id), true, now, out) {
+                            self.drop_inflight(id);
+                        }
+                    }
+                    None => self.drop_inflight(id),
+                },
+            }
+        }
+        while out.len() < full_bytes
+            && !self.session.outbound.is_resending()
+            && self.session.outbound.has_room(self.window)
+        {
+            let Some(delivery) = self.session.outbound.next_waiting() else {
+                break;
+            };
+            if let Some(delivery) = admit(delivery) {
+                self.send(delivery.into_inner(), now, out);
+            }
+        }
+    }
+
+    /// Forgets messages in flight or waiting that the client may no longer have.
+    pub fn retain_deliveries(&mut self, keep: impl FnMut(&Delivery) -> bool) -> usize {
+        self.session.outbound.retain(keep)
+    }
+
+    fn drop_inflight(&mut self, id: PacketId) {
+        self.session.outbound.forget(id);
+    }
+
+    #[inline]
+    fn send(&mut self, delivery: Delivery, now: Instant, out: &mut Vec<u8>) -> Delivered {
+        if delivery.message.is_expired(now) {
+            self.tally.expired += 1;
+            return Delivered::Expired;
+        }
+        let id = match delivery.qos {
+            QoS::AtMostOnce => None,
+            _ => match self.session.outbound.reserve_id() {
+                Some(id) => Some(id),
+                None => {
+                    self.session.outbound.wait(delivery);
+                    return Delivered::Waiting;
+                }
+            },
+        };
+        if !self.write(&delivery, id, false, now, out) {
+            return Delivered::TooLarge;
+        }
+        if let Some(id) = id {
+            self.session.outbound.start(id, delivery);
+        }
+        Delivered::Sent
+    }
+
+    /// Writes one PUBLISH; false if it is larger than the client takes.
+    #[inline]
+    fn write(
+        &mut self,
+        delivery: &Delivery,
+        packet_id: Option<PacketId>,
+        dup: bool,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let message = &*delivery.message;
+        let name = message.topic.as_str();
+        let mut head = PublishHead {
+            dup,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            topic: name.get(self.mount_bytes..).unwrap_or(name),
+            packet_id,
+            alias: None,
+            expiry_interval_s: None,
+            identifiers: &[],
+            properties: &[],
+            payload_bytes: message.payload.len(),
+        };
+        let mut naming = Naming::Name;
+        if self.version.is_v5() {
+            head.expiry_interval_s = message.expiry_left_s(now);
+            head.identifiers = &delivery.identifiers;
+            head.properties = &message.properties;
+            naming = self.outbound_aliases.naming(&message.topic);
+            match naming {
+                Naming::Name => {}
+                Naming::NameAndAlias(alias) => head.alias = Some(alias),
+                Naming::Alias(alias) => {
+                    head.topic = "";
+                    head.alias = Some(alias);
+                }
+            }
+        }
+        // [MQTT-3.1.2-24]
+        if head.packet_bytes(self.version) > self.maximum_packet_bytes {
+            self.tally.too_large += 1;
+            return false;
+        }
+        head.encode(self.version, out);
+        out.extend_from_slice(&message.payload);
+        self.outbound_aliases.sent(&message.topic, naming);
+        self.tally.sent[usize::from(delivery.qos.bits())] += 1;
+        true
+    }
+
+    fn pubrec<'a>(&mut self, ack: &Ack<'a>, out: &mut Vec<u8>) -> Result<Step<'a>, ProtocolError> {
+        let refused = ack.reason.is_error();
+        match self.session.outbound.received(ack.packet_id, refused) {
+            Sent::Release | Sent::ReleaseAgain => {
+                self.ack(AckKind::Pubrel, ack.packet_id, ReasonCode::SUCCESS, out);
+                Ok(Step::Continue)
+            }
+            Sent::Unknown if refused => Ok(Step::Continue),
+            Sent::Unknown => {
+                let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                self.ack(AckKind::Pubrel, ack.packet_id, reason, out);
+                Ok(Step::Continue)
+            }
+            outcome => after_ack(outcome, "MQTT-4.3.3-4"),
+        }
+    }
+
+    fn disconnect<'a>(
+        &mut self,
+        reason: ReasonCode,
+        expiry_interval_s: Option<u32>,
+    ) -> Result<Step<'a>, ProtocolError> {
+        if let Some(seconds) = expiry_interval_s {
+            if self.session.expiry_interval_s == 0 && seconds > 0 {
+                // A session that was to end with the connection cannot be kept by its end
+                // (section 3.14.2.2.2).
+                return Err(ProtocolError::new(
+                    ReasonCode::PROTOCOL_ERROR,
+                    "session_expiry_from_zero",
+                    "MQTT-3.14.2-2",
+                ));
+            }
+            self.session.expiry_interval_s = seconds.min(self.max_session_expiry_s);
+        }
+        let publish_will = self.version.is_v5() && reason != ReasonCode::SUCCESS;
+        if !publish_will {
+            self.will = None; // [MQTT-3.14.4-3]
+        }
+        Ok(Step::Disconnect {
+            reason,
+            publish_will,
+        })
+    }
+
+    #[inline]
+    fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
+        codec::encode_ack(out, self.version, kind, id, reason, None);
+    }
+
+    /// Whether Reason Strings may be sent with packets other than CONNACK and DISCONNECT.
+    pub fn wants_problem_information(&self) -> bool {
+        self.problem_information
+    }
+}
+
+fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, ProtocolError> {
+    match outcome {
+        Sent::Completed => Ok(Step::WindowOpened),
+        Sent::OutOfState => Err(ProtocolError::new(
+            ReasonCode::PROTOCOL_ERROR,
+            "ack_out_of_state",
+            statement,
+        )),
+        // A late acknowledgement of something already settled harms nobody.
+        Sent::Unknown | Sent::Release | Sent::ReleaseAgain => Ok(Step::Continue),
+    }
+}
+
+fn connack<'a>(opening: &'a Opening, session_present: bool, settings: &Settings) -> Connack<'a> {
+    Connack {
+        session_present,
+        session_expiry_interval_s: opening
+            .session_expiry_changed
+            .then_some(opening.session_expiry_s),
+        receive_maximum: Some(settings.max_inflight_messages),
+        maximum_qos: (settings.max_qos < QoS::ExactlyOnce).then_some(settings.max_qos),
+        retain_available: (!settings.retain_available).then_some(false),
+        maximum_packet_size: Some(settings.max_packet_bytes),
+        assigned_client_identifier: opening
+            .assigned_client_id
+            .then(|| opening.client_id.as_str()),
+        topic_alias_maximum: (settings.topic_alias_maximum > 0)
+            .then_some(settings.topic_alias_maximum),
+        server_keep_alive_s: opening.keep_alive_changed.then_some(opening.keep_alive_s),
+        ..Connack::new(ReasonCode::SUCCESS)
+    }
+}

@@ -1,0 +1,265 @@
+//! Server to client: Packet Identifiers, the inflight window, redelivery.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::codec::{PacketId, QoS};
+use crate::message::Delivery;
+
+/// Identifiers are given out by us, one after the other, so no peer can choose colliding keys.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u16(u16::from(byte));
+        }
+    }
+    fn write_u16(&mut self, value: u16) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// How far a message of QoS 1 or 2 has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// PUBLISH sent, PUBACK or PUBREC awaited.
+    Published,
+    /// PUBREC received and PUBREL sent, PUBCOMP awaited.
+    Released,
+}
+
+#[derive(Debug)]
+struct Inflight {
+    /// What to send again; `None` once PUBREC has come: from then on only PUBREL is repeated.
+    delivery: Option<Delivery>,
+    stage: Stage,
+    bytes: usize,
+    /// Order of first sending, which a resumed session repeats [MQTT-4.6.0-1].
+    order: u64,
+}
+
+/// What an acknowledgement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The message is complete and its identifier free.
+    Completed,
+    /// PUBREC: answer with PUBREL.
+    Release,
+    /// PUBREC for a message already released: repeat PUBREL.
+    ReleaseAgain,
+    /// No message has this identifier.
+    Unknown,
+    /// There is one, but it is not at the stage or QoS this acknowledgement belongs to.
+    OutOfState,
+}
+
+/// Messages of QoS 1 and 2 on their way to the client.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    inflight: HashMap<PacketId, Inflight, BuildHasherDefault<IdHasher>>,
+    /// Taken from the mailbox, waiting for the window.
+    waiting: VecDeque<Delivery>,
+    waiting_bytes: usize,
+    /// After a resume: identifiers to send again, in order, as the window allows.
+    resend: VecDeque<PacketId>,
+    /// Messages that count against the peer's Receive Maximum on this connection.
+    in_window: usize,
+    inflight_bytes: usize,
+    last_id: u16,
+    order: u64,
+}
+
+/// Limits of one connection's window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The lower of the client's Receive Maximum and our `max_inflight_messages`.
+    pub(crate) messages: usize,
+    /// `max_inflight_bytes`; 0 is no limit. One message may always pass.
+    pub(crate) bytes: usize,
+}
+
+impl Outbound {
+    pub(crate) fn len(&self) -> usize {
+        self.inflight.len()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub(crate) fn has_room(&self, window: Window) -> bool {
+        let bytes_left = window.bytes == 0 || self.in_window == 0 || self.inflight_bytes < window.bytes;
+        self.in_window < window.messages && bytes_left
+    }
+
+    /// Puts a delivery behind those that wait for the window.
+    pub(crate) fn wait(&mut self, delivery: Delivery) {
+        self.waiting_bytes += delivery.message.size_bytes();
+        self.waiting.push_back(delivery);
+    }
+
+    pub(crate) fn next_waiting(&mut self) -> Option<Delivery> {
+        let delivery = self.waiting.pop_front()?;
+        self.waiting_bytes -= delivery.message.size_bytes();
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    /// `delivery` was sent with `id`, which [`Outbound::reserve_id`] gave: counts it in.
+    pub(crate) fn start(&mut self, id: PacketId, delivery: Delivery) {
+        let bytes = delivery.message.size_bytes();
+        self.order += 1;
+        self.in_window += 1;
+        self.inflight_bytes += bytes;
+        self.inflight.insert(
+            id,
+            Inflight {
+                delivery: Some(delivery),
+                stage: Stage::Published,
+                bytes,
+                order: self.order,
+            },
+        );
+    }
+
+    /// A free Packet Identifier: never 0, never one in use, also after the counter has wrapped
+    /// [MQTT-2.2.1-4]. `None` when all are in use, which a window of 65,535 allows.
+    pub(crate) fn reserve_id(&mut self) -> Option<PacketId> {
+        for _ in 0..=u16::MAX {
+            self.last_id = self.last_id.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.last_id)
+                && !self.inflight.contains_key(&id)
+            {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// PUBACK.
+    pub(crate) fn acked(&mut self, id: PacketId) -> Sent {
+        match self.inflight.get(&id) {
+            None => Sent::Unknown,
+            Some(entry) => match &entry.delivery {
+                Some(delivery) if delivery.qos == QoS::AtLeastOnce => {
+                    self.finish(id);
+                    Sent::Completed
+                }
+                _ => Sent::OutOfState,
+            },
+        }
+    }
+
+    /// PUBREC; `refused` when its Reason Code is 0x80 or above.
+    pub(crate) fn received(&mut self, id: PacketId, refused: bool) -> Sent {
+        let Some(entry) = self.inflight.get_mut(&id) else {
+            return Sent::Unknown;
+        };
+        if entry.stage == Stage::Released {
+            return Sent::ReleaseAgain;
+        }
+        if entry
+            .delivery
+            .as_ref()
+            .is_none_or(|delivery| delivery.qos != QoS::ExactlyOnce)
+        {
+            return Sent::OutOfState;
+        }
+        if refused {
+            // The exchange is over and the slot free (section 4.9).
+            self.finish(id);
+            return Sent::Completed;
+        }
+        entry.stage = Stage::Released;
+        entry.delivery = None;
+        Sent::Release
+    }
+
+    /// PUBCOMP.
+    pub(crate) fn completed(&mut self, id: PacketId) -> Sent {
+        match self.inflight.get(&id) {
+            None => Sent::Unknown,
+            Some(entry) if entry.stage == Stage::Released => {
+                self.finish(id);
+                Sent::Completed
+            }
+            Some(_) => Sent::OutOfState,
+        }
+    }
+
+    /// The client may not have this message after all: its identifier is free again.
+    pub(crate) fn forget(&mut self, id: PacketId) {
+        self.finish(id);
+    }
+
+    fn finish(&mut self, id: PacketId) {
+        if let Some(entry) = self.inflight.remove(&id) {
+            self.in_window = self.in_window.saturating_sub(1);
+            self.inflight_bytes = self.inflight_bytes.saturating_sub(entry.bytes);
+        }
+        if self.inflight.is_empty() && self.inflight.capacity() > 64 {
+            self.inflight = HashMap::default();
+        }
+    }
+
+    /// A new connection resumes the session: nothing is in its window yet, and everything
+    /// unfinished is sent again in the original order [MQTT-4.4.0-1].
+    pub(crate) fn resume(&mut self) {
+        let mut ids: Vec<(u64, PacketId)> = self
+            .inflight
+            .iter()
+            .map(|(&id, entry)| (entry.order, id))
+            .collect();
+        ids.sort_unstable();
+        self.resend = ids.into_iter().map(|(_, id)| id).collect();
+        self.in_window = 0;
+        self.inflight_bytes = 0;
+    }
+
+    /// The next message to send again, counted into the window: its identifier, and the delivery,
+    /// or `None` if it is PUBREL that must be repeated.
+    pub(crate) fn next_resend(&mut self, window: Window) -> Option<(PacketId, Option<&Delivery>)> {
+        loop {
+            if self.resend.is_empty() || !self.has_room(window) {
+                return None;
+            }
+            let id = self.resend.pop_front()?;
+            // Acknowledged meanwhile: possible for a peer that answers from before the resume.
+            if let Some(entry) = self.inflight.get(&id) {
+                self.in_window += 1;
+                self.inflight_bytes += entry.bytes;
+                return Some((id, self.inflight.get(&id).and_then(|entry| entry.delivery.as_ref())));
+            }
+        }
+    }
+
+    pub(crate) fn is_resending(&self) -> bool {
+        !self.resend.is_empty()
+    }
+
+    /// Forgets messages the client may no longer receive; `keep` is asked for each one that has
+    /// not been completed. Released ones stay: only their PUBREL is still to be sent.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool) -> usize {
+        let before = self.waiting.len() + self.inflight.len();
+        self.waiting.retain(|delivery| keep(delivery));
+        self.waiting_bytes = self
+            .waiting
+            .iter()
+            .map(|delivery| delivery.message.size_bytes())
+            .sum();
+        self.inflight
+            .retain(|_, entry| entry.delivery.as_ref().is_none_or(&mut keep));
+        before - (self.waiting.len() + self.inflight.len())
+    }
+}
