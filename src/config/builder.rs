@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::changes::{Entry, Owner};
-use crate::config::directive::{Directive, Repeat, Scope, Set, Structure, Support};
+use crate::config::directive::{Directive, Repeat, Scope, Section, Set, Structure, Support};
 use crate::config::lexer::{self, Line};
 use crate::config::settings::{
     Bind, DEFAULT_PORT, ListenerSettings, SecurityGroup, Settings, TlsVersion,
 };
 use crate::config::table;
-use crate::config::value::{self, Value, ValueError};
+use crate::config::value::{Value, ValueError};
 use crate::config::{Diagnostic, LoadOptions, Located, Origin, ProfileSource, SecurityProfile};
 
 /// A listener while its lines are read.
@@ -69,11 +69,14 @@ pub(super) enum Attached {
     Named(String),
 }
 
+/// Nobody reads further, and a file that is not a configuration must not fill the memory.
+const MOST_PROBLEMS: usize = 1000;
+
 /// What the next line belongs to.
 #[derive(Clone, Copy, Debug, Default)]
-struct Context {
-    listener: Option<usize>,
-    plugin: Option<usize>,
+pub(super) struct Context {
+    pub(super) listener: Option<usize>,
+    pub(super) plugin: Option<usize>,
 }
 
 /// Reads lines, one after the other, and reports everything it finds.
@@ -91,10 +94,10 @@ pub(super) struct Builder {
     /// Owners with a line that could not be understood; what is missing from them may only be
     /// missing because of that.
     pub(super) tainted: BTreeSet<Owner>,
-    context: Context,
+    pub(super) context: Context,
     outer: Context,
-    security_line: Option<Origin>,
-    bridge_reported: bool,
+    pub(super) security_line: Option<Origin>,
+    pub(super) bridge_reported: bool,
     warned: BTreeSet<&'static str>,
 }
 
@@ -110,10 +113,10 @@ impl Builder {
             if let Some(line) = default_line(directive, profile) {
                 match &directive.set {
                     Set::Global(value) => {
-                        default_applies(directive, value.read(&mut settings, &line))
+                        default_applies(directive, &value.read(&mut settings, &line));
                     }
                     Set::Security(value) => {
-                        default_applies(directive, value.read(&mut security, &line))
+                        default_applies(directive, &value.read(&mut security, &line));
                     }
                     _ => {}
                 }
@@ -151,13 +154,23 @@ impl Builder {
     }
 
     pub(super) fn line(&mut self, line: &Line) {
+        if self.problems.len() > MOST_PROBLEMS {
+            return;
+        }
+        if self.problems.len() == MOST_PROBLEMS {
+            self.problems.push(
+                Diagnostic::error("too many problems; the lines from here on were not read")
+                    .at(&line.origin(line.name_at(), true)),
+            );
+            return;
+        }
         let Some(directive) = table::directive(line.name()) else {
             self.unknown(line);
             return;
         };
         match directive.support {
             Support::Refused { .. } if matches!(directive.set, Set::Nothing) => {
-                self.refused(directive, line)
+                self.refused(directive, line);
             }
             Support::AcceptedWithWarning(warning) => self.ignored(directive, warning, line),
             _ => self.apply(directive, line),
@@ -193,13 +206,15 @@ impl Builder {
             Set::Nothing => return,
         };
         match result {
-            Ok(value) => self.note(owner, directive, value, line),
+            // Listeners are compared by where they bind.
+            Ok(_) if matches!(directive.set, Set::Structure(Structure::Listener)) => {}
+            Ok(value) => self.note(owner, directive, &value, line),
             Err(error) => self.value_error(owner, directive, error, line),
         }
     }
 
     /// Whose value a directive sets at this point.
-    fn owner(&self, directive: &Directive) -> Owner {
+    pub(super) fn owner(&self, directive: &Directive) -> Owner {
         let listener = || {
             self.context
                 .listener
@@ -249,11 +264,7 @@ impl Builder {
     /// mosquitto drops the rest of a line in silence; we say so.
     fn warn_ignored_text<T>(&mut self, value: &Value<T>, line: &Line) {
         let (word, message, help) = if let Some(read) = value.words_read() {
-            let Some(word) = line
-                .words()
-                .nth(read)
-                .filter(|word| !word.text.starts_with('#'))
-            else {
+            let Some(&word) = line.words_before_comment().get(read) else {
                 return;
             };
             (
@@ -280,10 +291,10 @@ impl Builder {
         );
     }
 
-    fn note(&mut self, owner: Owner, directive: &'static Directive, value: String, line: &Line) {
+    fn note(&mut self, owner: Owner, directive: &'static Directive, value: &str, line: &Line) {
         let origin = line.origin(line.name_at(), directive.secret);
         let entry = Entry {
-            value: value.clone(),
+            value: value.to_owned(),
             origin: origin.clone(),
         };
         let replaced = self
@@ -306,20 +317,44 @@ impl Builder {
     }
 
     fn value_error(&mut self, owner: Owner, directive: &Directive, error: ValueError, line: &Line) {
-        self.tainted.insert(owner);
+        // A bad `listener` line has made a listener of its own, and that one is tainted.
+        if !matches!(directive.set, Set::Structure(Structure::Listener)) {
+            self.tainted.insert(owner);
+        }
         let mut problem =
             Diagnostic::error(error.message).at(&line.origin(error.at, directive.secret));
         problem.help = error.help;
         self.problems.push(problem);
     }
 
+    /// Notes whose settings an unknown directive may have been meant for.
+    fn taint_by(&mut self, meant: Option<&'static Directive>) {
+        let listener = self
+            .context
+            .listener
+            .map_or(Owner::DefaultListener, Owner::Listener);
+        match meant.map(|directive| (directive.section, directive.scope)) {
+            Some((Section::Tls, _) | (Section::Access, Scope::Listener)) => {
+                self.tainted.insert(listener);
+            }
+            Some((Section::Access | Section::Plugins, _))
+                if !self.settings.per_listener_settings =>
+            {
+                self.tainted.insert(Owner::Global);
+            }
+            Some((
+                Section::Limits | Section::Protocol | Section::Observability | Section::Process,
+                _,
+            )) => {}
+            _ => {
+                self.tainted.extend([Owner::Global, listener]);
+            }
+        }
+    }
+
     fn unknown(&mut self, line: &Line) {
-        self.tainted.insert(Owner::Global);
-        self.tainted.insert(
-            self.context
-                .listener
-                .map_or(Owner::DefaultListener, Owner::Listener),
-        );
+        let nearest = table::nearest(line.name());
+        self.taint_by(nearest.and_then(table::directive));
         // The value may be a secret under a misspelt name, so only the name is shown.
         let origin = line.origin(line.name_at(), true);
         let name = line.name();
@@ -341,7 +376,7 @@ impl Builder {
             ))
             .at(&origin)
             .help("replace the TAB by a space")
-        } else if let Some(known) = table::nearest(name) {
+        } else if let Some(known) = nearest {
             problem.help(format!("did you mean `{known}`?"))
         } else {
             problem.help("`portcullis directives` lists every directive")
@@ -390,226 +425,6 @@ impl Builder {
         }
     }
 
-    fn structure(
-        &mut self,
-        structure: Structure,
-        directive: &'static Directive,
-        line: &Line,
-    ) -> Result<String, ValueError> {
-        match structure {
-            Structure::Listener => self.listener(line),
-            Structure::Port => self.port(line),
-            Structure::BindAddress => self.bind_address(line),
-            Structure::PerListenerSettings => self.per_listener_settings(line),
-            Structure::Plugin => {
-                let listener = self
-                    .context
-                    .listener
-                    .map_or(Owner::DefaultListener, Owner::Listener);
-                let attached = if self.settings.per_listener_settings {
-                    Attached::To(listener)
-                } else {
-                    Attached::Everywhere
-                };
-                self.plugin(attached, value::text(line)?, line)
-            }
-            Structure::GlobalPlugin => self.plugin(Attached::Everywhere, value::text(line)?, line),
-            Structure::PluginLoad => {
-                let (name, path) = value::text(line)?.split_once(' ').ok_or_else(|| {
-                    ValueError::new(line.value_at(), "a name and a path are needed")
-                })?;
-                self.plugin(Attached::Named(name.to_owned()), path.trim_start(), line)
-            }
-            Structure::PluginUse => {
-                let name = value::first(line)?;
-                let origin = line.origin(name.at, false);
-                let owner = self.owner(directive);
-                self.draft(owner)
-                    .plugins
-                    .push(Located::new(name.text.to_owned(), origin));
-                Ok(name.text.to_owned())
-            }
-            Structure::PluginOption => self.plugin_option(line),
-            Structure::Bridge => {
-                self.bridge(directive, line);
-                Ok(String::new())
-            }
-            // Both were read before any other line; their own errors are reported already.
-            Structure::SecurityProfile => {
-                Ok(value::first(line).map_or("", |word| word.text).to_owned())
-            }
-            Structure::IncludeDir => Ok(line.value().to_owned()),
-        }
-    }
-
-    fn listener(&mut self, line: &Line) -> Result<String, ValueError> {
-        let origin = line.origin(line.name_at(), false);
-        let bind = bind(line).inspect_err(|_| {
-            // The lines that follow are this listener's, whatever its address was meant to be.
-            let bind = Bind::Tcp {
-                host: None,
-                port: DEFAULT_PORT,
-            };
-            self.listeners
-                .push(draft(bind, origin.clone(), &self.settings));
-            let number = self.listeners.len() - 1;
-            self.context.listener = Some(number);
-            self.tainted.insert(Owner::Listener(number));
-        })?;
-        if let Some(first) = self
-            .listeners
-            .iter()
-            .find(|first| first.settings.bind == bind)
-        {
-            let help = format!("the listener of {} has it already", first.settings.origin);
-            self.problems.push(
-                Diagnostic::error(format!("listener {bind} is given twice"))
-                    .at(&origin)
-                    .help(help),
-            );
-        }
-        let written = bind.to_string();
-        self.listeners.push(draft(bind, origin, &self.settings));
-        self.context.listener = Some(self.listeners.len() - 1);
-        Ok(written)
-    }
-
-    fn port(&mut self, line: &Line) -> Result<String, ValueError> {
-        let port = value::int(value::first(line)?, &(1..=65_535))?;
-        if let Bind::Tcp { port: current, .. } = &mut self.default_listener.settings.bind {
-            *current = u16::try_from(port).unwrap_or(DEFAULT_PORT);
-        }
-        self.deprecated_listener(line);
-        Ok(port.to_string())
-    }
-
-    fn bind_address(&mut self, line: &Line) -> Result<String, ValueError> {
-        let address = host(value::first(line)?)?;
-        if let Bind::Tcp { host, .. } = &mut self.default_listener.settings.bind {
-            *host = Some(address.clone());
-        }
-        self.deprecated_listener(line);
-        Ok(address)
-    }
-
-    fn deprecated_listener(&mut self, line: &Line) {
-        let origin = line.origin(line.name_at(), false);
-        self.problems.push(
-            Diagnostic::warning(format!("`{}` is deprecated", line.name()))
-                .at(&origin)
-                .help("write `listener PORT [ADDRESS]`, before the directives that belong to it"),
-        );
-        self.default_origin.get_or_insert(origin);
-    }
-
-    fn per_listener_settings(&mut self, line: &Line) -> Result<String, ValueError> {
-        let word = value::first(line)?;
-        let wanted = value::bool(word)?;
-        if self.settings.per_listener_settings && !wanted {
-            return Err(ValueError::new(
-                word.at,
-                "`per_listener_settings` cannot go back to false",
-            ));
-        }
-        if wanted
-            && !self.settings.per_listener_settings
-            && let Some(first) = &self.security_line
-        {
-            return Err(ValueError::new(line.name_at(), "`per_listener_settings` comes too late").help(format!(
-                "{first} is a directive it would have moved to a listener; write this line before it"
-            )));
-        }
-        self.settings.per_listener_settings = wanted;
-        Ok(wanted.to_string())
-    }
-
-    fn plugin(
-        &mut self,
-        attached: Attached,
-        path: &str,
-        line: &Line,
-    ) -> Result<String, ValueError> {
-        self.security_line
-            .get_or_insert_with(|| line.origin(line.name_at(), false));
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let kind = if name.starts_with("mosquitto_acl_file") {
-            PluginKind::AclFile
-        } else if name.starts_with("mosquitto_password_file") {
-            PluginKind::PasswordFile
-        } else {
-            PluginKind::Refused
-        };
-        let origin = line.origin(line.name_at(), false);
-        self.plugins.push(PluginDraft {
-            kind,
-            attached,
-            origin,
-            file: None,
-        });
-        self.context.plugin = Some(self.plugins.len() - 1);
-        match kind {
-            PluginKind::Refused if name.starts_with("mosquitto_dynamic_security") => {
-                Err(ValueError::new(
-                    line.value_at(),
-                    "the dynamic security plugin is not available",
-                )
-                .help("write its users to a password_file and its roles to an acl_file"))
-            }
-            PluginKind::Refused => Err(ValueError::new(
-                line.value_at(),
-                "shared objects are not loaded",
-            )
-            .help("use password_file, acl_file or client certificates")),
-            _ => Ok(path.to_owned()),
-        }
-    }
-
-    fn plugin_option(&mut self, line: &Line) -> Result<String, ValueError> {
-        let path = value::text(line)?;
-        let key = line.name().split_once("_opt_").map_or("", |(_, key)| key);
-        let Some(plugin) = self
-            .context
-            .plugin
-            .and_then(|number| self.plugins.get_mut(number))
-        else {
-            return Err(ValueError::new(
-                line.name_at(),
-                "a plugin option stands before any plugin",
-            ));
-        };
-        let expected = match plugin.kind {
-            PluginKind::Refused => return Ok(String::new()),
-            PluginKind::AclFile => "acl_file",
-            PluginKind::PasswordFile => "password_file",
-        };
-        if key != expected {
-            return Err(ValueError::new(
-                line.name_at(),
-                format!("the plugin has no option `{key}`"),
-            )
-            .help(format!("its option is `plugin_opt_{expected} PATH`")));
-        }
-        plugin.file = Some(Located::new(
-            PathBuf::from(path),
-            line.origin(line.value_at(), false),
-        ));
-        Ok(path.to_owned())
-    }
-
-    fn bridge(&mut self, directive: &Directive, line: &Line) {
-        if !std::mem::replace(&mut self.bridge_reported, true) {
-            self.problems.push(
-                Diagnostic::error(format!(
-                    "`{}` is refused: {}",
-                    line.name(),
-                    table::NO_BRIDGES
-                ))
-                .at(&line.origin(line.name_at(), directive.secret))
-                .help(table::INSTEAD_OF_BRIDGES),
-            );
-        }
-    }
-
     /// Everything that can only be said when all lines are read.
     pub(super) fn finish(mut self, options: &LoadOptions) -> (Settings, Vec<Diagnostic>) {
         self.check(options);
@@ -629,9 +444,9 @@ pub(super) fn draft(bind: Bind, origin: Origin, settings: &Settings) -> Listener
     for directive in table::directives() {
         if let Some(line) = default_line(directive, settings.profile) {
             match &directive.set {
-                Set::Listener(value) => default_applies(directive, value.read(&mut draft, &line)),
+                Set::Listener(value) => default_applies(directive, &value.read(&mut draft, &line)),
                 Set::Security(value) => {
-                    default_applies(directive, value.read(&mut draft.settings.security, &line));
+                    default_applies(directive, &value.read(&mut draft.settings.security, &line));
                 }
                 _ => {}
             }
@@ -647,68 +462,10 @@ fn default_line(directive: &Directive, profile: SecurityProfile) -> Option<Line>
     lexer::lex(&built_in, text.as_bytes(), &mut Vec::new()).pop()
 }
 
-fn default_applies(directive: &Directive, result: Result<String, ValueError>) {
+fn default_applies(directive: &Directive, result: &Result<String, ValueError>) {
     debug_assert!(
         result.is_ok(),
         "the default of {} does not parse: {result:?}",
         directive.name
     );
-}
-
-fn bind(line: &Line) -> Result<Bind, ValueError> {
-    let port_word = value::first(line)?;
-    let port = value::int(port_word, &(0..=65_535))?;
-    let words = line.words_before_comment();
-    let port = u16::try_from(port).unwrap_or(0);
-    match (port, words.get(1)) {
-        (0, Some(first)) => {
-            // A path may hold spaces; it ends at a word that begins with `#`.
-            let last = words[words.len() - 1];
-            let path = &line.text[first.at..last.at + last.text.len()];
-            Ok(Bind::Unix(PathBuf::from(path)))
-        }
-        (0, None) => Err(
-            ValueError::new(port_word.at, "port 0 needs the path of a Unix socket")
-                .help("write a port from 1 to 65535, or `listener 0 /path`"),
-        ),
-        (port, None) => Ok(Bind::Tcp { host: None, port }),
-        (port, Some(word)) => {
-            if let Some(extra) = words.get(2) {
-                return Err(ValueError::new(
-                    extra.at,
-                    format!("`{}` is more than a listener takes", extra.text),
-                )
-                .help("listener PORT [ADDRESS]"));
-            }
-            Ok(Bind::Tcp {
-                host: Some(host(*word)?),
-                port,
-            })
-        }
-    }
-}
-
-/// An address or host name; resolved when it is bound.
-fn host(word: lexer::Word<'_>) -> Result<String, ValueError> {
-    if word.text.starts_with('/') {
-        return Err(ValueError::new(word.at, "a path is not an address")
-            .help("for a Unix socket write `listener 0 /path`"));
-    }
-    let text = word
-        .text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(word.text);
-    let is_address = text.parse::<std::net::IpAddr>().is_ok();
-    if is_address
-        || text.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'%' | b':')
-        })
-    {
-        return Ok(text.to_owned());
-    }
-    Err(ValueError::new(
-        word.at,
-        format!("`{}` is not an address or host name", word.text),
-    ))
 }

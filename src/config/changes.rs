@@ -54,9 +54,12 @@ impl Written {
         repeat: Repeat,
         mut entry: Entry,
     ) -> Option<Entry> {
-        let before = self.0.remove(&(owner, directive));
-        if let (Some(before), Repeat::Accumulates) = (&before, repeat) {
-            entry.value = format!("{}, {}", before.value, entry.value);
+        let mut before = self.0.remove(&(owner, directive));
+        if let (Some(before), Repeat::Accumulates) = (&mut before, repeat) {
+            let mut value = std::mem::take(&mut before.value);
+            value.push_str(", ");
+            value.push_str(&entry.value);
+            entry.value = value;
         }
         self.0.insert((owner, directive), entry);
         before
@@ -93,7 +96,7 @@ impl Settings {
     /// ACL, password and certificate files are not compared: they are read again in any case.
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let mut changes = self.differences(new, (Owner::Global, Owner::Global), None);
-        if self.profile != new.profile && changes.iter().all(|change| change.directive != PROFILE) {
+        if self.profile != new.profile {
             changes.insert(
                 0,
                 Change {
@@ -148,6 +151,8 @@ impl Settings {
             .collect();
         names
             .into_iter()
+            // The command line may beat the line; only the profile in force counts.
+            .filter(|name| *name != PROFILE)
             .filter_map(|name| {
                 let directive = table::directive(name)?;
                 let value = |settings: &Self, owner, profile: SecurityProfile| {

@@ -126,7 +126,7 @@ impl Diagnostic {
             "{}: {}: {}",
             printable(&place),
             self.severity,
-            printable(&self.message)
+            printable(&shortened(&self.message, MESSAGE_CHARS))
         )
     }
 }
@@ -136,7 +136,11 @@ impl fmt::Display for Diagnostic {
         f.write_str(&self.headline())?;
         if let (Some(source), Some(line)) = (&self.source, self.line) {
             let number = line.to_string();
-            write!(f, "\n{number} | {}", printable(&shortened(source)))?;
+            write!(
+                f,
+                "\n{number} | {}",
+                printable(&shortened(source, SHOWN_CHARS))
+            )?;
             if let Some(column) = self.column {
                 let before: String = source
                     .chars()
@@ -158,9 +162,12 @@ impl fmt::Display for Diagnostic {
 /// Longest part of a source line that is shown; a line of a megabyte helps nobody.
 const SHOWN_CHARS: usize = 160;
 
-fn shortened(line: &str) -> String {
-    let mut shown: String = line.chars().take(SHOWN_CHARS).collect();
-    if shown.len() < line.len() {
+/// Longest message; values from a file stand in it.
+const MESSAGE_CHARS: usize = 400;
+
+fn shortened(text: &str, most: usize) -> String {
+    let mut shown: String = text.chars().take(most).collect();
+    if shown.len() < text.len() {
         shown.push('…');
     }
     shown

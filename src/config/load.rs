@@ -129,12 +129,8 @@ fn profile(
         }
         let word = value::first(line).and_then(|word| value::choice(word, &SecurityProfile::NAMES));
         match word {
-            Ok(index) if chosen.is_none() => chosen = Some(SecurityProfile::ALL[index]),
-            Ok(_) => problems.push(
-                Diagnostic::error("`security_profile` is given twice")
-                    .at(&line.origin(line.name_at(), false))
-                    .help("keep one of the lines"),
-            ),
+            // A second line is reported when the lines are read.
+            Ok(index) => chosen = chosen.or(Some((SecurityProfile::ALL[index], line))),
             Err(error) => {
                 let mut problem =
                     Diagnostic::error(error.message).at(&line.origin(error.at, false));
@@ -143,8 +139,19 @@ fn profile(
             }
         }
     }
-    options
-        .profile
-        .or(chosen.map(|profile| (profile, ProfileSource::Configuration)))
-        .unwrap_or_default()
+    let Some((profile, source)) = options.profile else {
+        return chosen.map_or_else(Default::default, |(profile, _)| {
+            (profile, ProfileSource::Configuration)
+        });
+    };
+    if let Some((written, line)) = chosen
+        && written != profile
+    {
+        problems.push(
+            Diagnostic::warning(format!("the profile is {profile}, {source}"))
+                .at(&line.origin(line.name_at(), false))
+                .help("the command line and the environment beat this line"),
+        );
+    }
+    (profile, source)
 }

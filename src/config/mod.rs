@@ -12,6 +12,7 @@
 mod builder;
 mod changes;
 mod checks;
+mod contexts;
 mod diagnostic;
 mod directive;
 mod document;

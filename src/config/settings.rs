@@ -502,7 +502,7 @@ impl Bind {
             Self::Tcp { host: None, .. } => false,
             Self::Tcp {
                 host: Some(host), ..
-            } => host == "localhost" || host.parse().is_ok_and(|address| is_loopback(address)),
+            } => host == "localhost" || host.parse().is_ok_and(is_loopback),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum Step {
 }
 
 /// A configuration file is written by people; beyond this something is wrong with the path.
-const LARGEST_FILE_BYTES: u64 = 16 << 20;
+const LARGEST_FILE_BYTES: u64 = 4 << 20;
 
 /// Reads `path` and what it includes. `files` is given every file that could be read.
 pub(super) fn read(
@@ -155,7 +155,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > LARGEST_FILE_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            "the file is larger than 16 MiB",
+            "the file is larger than 4 MiB",
         ));
     }
     Ok(bytes)

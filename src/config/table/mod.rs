@@ -40,6 +40,10 @@ pub fn directive(name: &str) -> Option<&'static Directive> {
 
 /// The known name nearest to `name`, if one is near enough to be meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
+    // The distance costs the product of the lengths, and no known name is this long.
+    if name.len() > 64 {
+        return None;
+    }
     let lower = name.to_ascii_lowercase();
     directives()
         .flat_map(Directive::names)
