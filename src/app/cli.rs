@@ -330,3 +330,174 @@ fn profile(
 fn profile_from_word(word: &str) -> Result<SecurityProfile, String> {
     SecurityProfile::from_name(word).ok_or_else(|| "it can be hardened or compatible".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Cli, Stop> {
+        parse(std::iter::once("portcullis").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mosquittos_options_are_read() {
+        let cli = run(&[
+            "-c",
+            "/a",
+            "-p",
+            "1884",
+            "-p",
+            "1885",
+            "-v",
+            "-d",
+            "--test-config",
+        ])
+        .expect("they are all known");
+        assert_eq!(cli.run.config_file, Some(PathBuf::from("/a")));
+        assert_eq!(cli.run.ports, [1884, 1885]);
+        assert!(cli.run.verbose && cli.run.daemon && cli.run.test_config && !cli.run.quiet);
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn wrong_arguments_end_with_3() {
+        for arguments in [
+            &["-t"][..],
+            &["--unknown"],
+            &["-p", "0"],
+            &["-p", "65536"],
+            &["--test-config"],
+            &["nonsense"],
+            &["--security-profile", "safe"],
+            &["passwd", "-c", "-D", "f", "u"],
+            &["passwd", "-b", "f", "u"],
+            &["passwd", "f"],
+            &["passwd", "f", "u", "p"],
+            &["check"],
+            &["explain", "-c", "f"],
+            &["-c", "f", "check", "-c", "f"],
+        ] {
+            assert_eq!(
+                run(arguments).expect_err("it is wrong").code,
+                INVALID,
+                "{arguments:?}"
+            );
+        }
+        let eleven = ["-p", "1"].repeat(11);
+        assert_eq!(run(&eleven).expect_err("ten are allowed").code, INVALID);
+        assert!(run(&["-p", "1"].repeat(10)).is_ok());
+    }
+
+    #[test]
+    fn help_and_version_end_with_0() {
+        for arguments in [
+            &["-h"][..],
+            &["--help"],
+            &["--version"],
+            &["passwd", "--help"],
+        ] {
+            assert_eq!(
+                run(arguments).expect_err("it stops").code,
+                OK,
+                "{arguments:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_log_is_refused_with_its_reason() {
+        let stop = run(&["--tls-keylog", "/k"]).expect_err("it is refused");
+        assert_eq!(stop.code, INVALID);
+        assert!(
+            stop.text.contains("whoever reads it reads all traffic"),
+            "{}",
+            stop.text
+        );
+    }
+
+    #[test]
+    fn the_subcommands_are_read() {
+        let cli = run(&["quickstart", "--dir", "/q"]).expect("it is right");
+        assert!(
+            matches!(cli.command, Some(Command::Quickstart(Quickstart { dir })) if dir == "/q")
+        );
+        let cli =
+            run(&["passwd", "-H", "sha512", "-b", "-c", "f", "u", "secret"]).expect("it is right");
+        assert!(!format!("{cli:?}").contains("secret"));
+        let Some(Command::Passwd(passwd)) = cli.command else {
+            panic!("it is passwd")
+        };
+        assert!(passwd.batch && passwd.create);
+        assert_eq!(passwd.user.as_deref(), Some("u"));
+        assert!(run(&["passwd", "-U", "f"]).is_ok());
+        assert!(run(&["passwd", "-D", "f", "u"]).is_ok());
+        assert!(run(&["directives", "--conf"]).is_ok());
+        assert!(run(&["check", "-c", "f", "--security"]).is_ok());
+        let cli = run(&[
+            "explain",
+            "-c",
+            "f",
+            "--user",
+            "u",
+            "--client",
+            "c",
+            "--listener",
+            "2",
+            "subscribe",
+            "#",
+        ])
+        .expect("it is right");
+        let Some(Command::Explain(explain)) = cli.command else {
+            panic!("it is explain")
+        };
+        assert_eq!(
+            (
+                explain.user.as_deref(),
+                explain.client.as_str(),
+                explain.listener
+            ),
+            (Some("u"), "c", 2)
+        );
+        assert!(matches!(explain.action, ExplainAction::Subscribe { filter } if filter == "#"));
+    }
+
+    #[test]
+    fn the_option_beats_the_variable_and_a_wrong_variable_ends_with_3() {
+        let cli = run(&["--security-profile", "compatible"]).expect("it is right");
+        let options = cli
+            .run
+            .load_options(Some("hardened".into()))
+            .expect("the option decides");
+        assert_eq!(
+            options.profile,
+            Some((SecurityProfile::Compatible, ProfileSource::CommandLine))
+        );
+        let cli = run(&["-q", "-v"]).expect("it is right");
+        let options = cli
+            .run
+            .load_options(Some("compatible".into()))
+            .expect("it is a profile");
+        assert_eq!(
+            options.profile,
+            Some((SecurityProfile::Compatible, ProfileSource::Environment))
+        );
+        assert_eq!(options.verbosity, Verbosity::Quiet);
+        assert_eq!(
+            cli.run
+                .load_options(Some("safe".into()))
+                .expect_err("it is wrong")
+                .code,
+            INVALID
+        );
+        assert_eq!(
+            cli.run.load_options(None).expect("nothing to read").profile,
+            None
+        );
+    }
+}

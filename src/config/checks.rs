@@ -132,6 +132,19 @@ impl Builder {
 
     /// Plugins that are files become `acl_file` and `password_file`.
     fn settle_plugins(&mut self) {
+        for used in self.listeners.iter().flat_map(|listener| &listener.plugins) {
+            let known = self
+                .plugins
+                .iter()
+                .any(|plugin| plugin.attached == Attached::Named(used.value.clone()));
+            if !known {
+                self.problems.push(
+                    Diagnostic::error(format!("no plugin is called `{}`", used.value))
+                        .at(&used.origin)
+                        .help("write `plugin_load NAME PATH` for it"),
+                );
+            }
+        }
         for plugin in std::mem::take(&mut self.plugins) {
             let Some(file) = plugin.file.clone() else {
                 if plugin.kind != PluginKind::Refused {
