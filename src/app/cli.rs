@@ -425,7 +425,7 @@ mod tests {
     fn the_subcommands_are_read() {
         let cli = run(&["quickstart", "--dir", "/q"]).expect("it is right");
         assert!(
-            matches!(cli.command, Some(Command::Quickstart(Quickstart { dir })) if dir == "/q")
+            matches!(cli.command, Some(Command::Quickstart(Quickstart { dir })) if dir.as_os_str() == "/q")
         );
         let cli =
             run(&["passwd", "-H", "sha512", "-b", "-c", "f", "u", "secret"]).expect("it is right");

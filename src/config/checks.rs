@@ -220,8 +220,11 @@ impl Builder {
             .written
             .of(Owner::Listener(number))
             .filter(|(name, entry)| {
-                table::directive(name).is_some_and(|directive| directive.section == Section::Tls)
-                    && entry.value != "false"
+                // A line that repeats the default asks for nothing.
+                table::directive(name).is_some_and(|directive| {
+                    directive.section == Section::Tls
+                        && directive.default.text(self.settings.profile) != Some(&entry.value)
+                })
             })
             .map(|(name, entry)| (name, entry.origin.clone()))
             .collect()
