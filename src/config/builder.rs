@@ -70,7 +70,7 @@ pub(super) enum Attached {
 }
 
 /// Nobody reads further, and a file that is not a configuration must not fill the memory.
-const MOST_PROBLEMS: usize = 1000;
+pub(super) const MOST_PROBLEMS: usize = 1000;
 
 /// What the next line belongs to.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,7 +6,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::builder::{Attached, Builder, ListenerDraft, PluginKind, TlsParts, draft};
+use crate::config::builder::{
+    Attached, Builder, ListenerDraft, MOST_PROBLEMS, PluginKind, TlsParts, draft,
+};
 use crate::config::changes::Owner;
 use crate::config::directive::Section;
 use crate::config::load::Verbosity;
@@ -101,7 +103,10 @@ impl Builder {
 
     /// mosquitto wipes these options: `certfile` and `keyfile` alone gave a plaintext broker.
     fn refuse_homeless(&mut self) {
-        for (name, origin) in std::mem::take(&mut self.homeless) {
+        for (name, origin) in std::mem::take(&mut self.homeless)
+            .into_iter()
+            .take(MOST_PROBLEMS)
+        {
             self.problems.push(
                 Diagnostic::error(format!("`{name}` stands before any listener"))
                     .at(&origin)

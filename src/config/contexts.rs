@@ -14,6 +14,9 @@ use crate::config::{Diagnostic, Located};
 /// The listener's number is 16 bits wide elsewhere, and nobody has so many ports to watch.
 const MOST_LISTENERS: usize = 1024;
 
+/// One for each kind and listener is all that can be of use.
+const MOST_PLUGINS: usize = 64;
+
 impl Builder {
     pub(super) fn structure(
         &mut self,
@@ -49,9 +52,14 @@ impl Builder {
                 let name = value::first(line)?;
                 let origin = line.origin(name.at, false);
                 let owner = self.owner(directive);
-                self.draft(owner)
-                    .plugins
-                    .push(Located::new(name.text.to_owned(), origin));
+                let used = &mut self.draft(owner).plugins;
+                if used.len() >= MOST_PLUGINS {
+                    return Err(ValueError::new(
+                        line.name_at(),
+                        "there are too many plugins",
+                    ));
+                }
+                used.push(Located::new(name.text.to_owned(), origin));
                 Ok(name.text.to_owned())
             }
             Structure::PluginOption => self.plugin_option(line),
@@ -165,7 +173,7 @@ impl Builder {
     ) -> Result<String, ValueError> {
         self.security_line
             .get_or_insert_with(|| line.origin(line.name_at(), false));
-        if self.plugins.len() >= MOST_LISTENERS {
+        if self.plugins.len() >= MOST_PLUGINS {
             return Err(ValueError::new(
                 line.name_at(),
                 "there are too many plugins",

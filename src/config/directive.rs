@@ -25,6 +25,8 @@ pub struct Directive {
     pub unit: &'static str,
     /// What holds when the line is missing.
     pub default: Default,
+    /// A value that could be written; empty where the default serves.
+    pub example: &'static str,
     /// What it means, in one line.
     pub meaning: &'static str,
     /// When a change takes effect.
@@ -270,6 +272,7 @@ impl Directive {
             value,
             unit: "",
             default: Default::Unset("none"),
+            example: "",
             meaning: "",
             reload: Reload::Applied,
             repeat: Repeat::LastWins,
@@ -394,6 +397,11 @@ impl Directive {
 
     pub(super) const fn unset(mut self, words: &'static str) -> Self {
         self.default = Default::Unset(words);
+        self
+    }
+
+    pub(super) const fn example(mut self, value: &'static str) -> Self {
+        self.example = value;
         self
     }
 

@@ -193,10 +193,12 @@ fn conf_entry(out: &mut String, directive: &Directive) {
             directive.default.describe()
         ),
     );
-    match directive.default.text(SecurityProfile::Hardened) {
-        Some(text) => line(out, &format!("#{} {text}", directive.name)),
-        None => line(out, &format!("#{} {}", directive.name, directive.value)),
-    }
+    let name = directive.name.replace('*', "acl_file");
+    let value = match directive.default.text(SecurityProfile::Hardened) {
+        Some(text) if directive.example.is_empty() => text,
+        _ => directive.example,
+    };
+    line(out, &format!("#{name} {value}"));
     line(out, "");
 }
 

@@ -18,6 +18,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .repeat(Repeat::Error)
     .unset("hardened")
+    .example("hardened")
     .meaning(
         "Decides every default and whether an unsafe configuration starts. `--security-profile` beats \
          the environment variable PORTCULLIS_SECURITY_PROFILE, which beats this line.",
@@ -30,6 +31,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Access)
     .unset("false; true when no listener is configured")
+    .example("false")
     .meaning(
         "Whether a client that sends no user name may connect. Hardened refuses true on a listener \
          off loopback.",
@@ -41,17 +43,20 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Access)
     .unset("as allow_anonymous")
+    .example("false")
     .meaning("Beats allow_anonymous for this listener, in both directions."),
     Directive::security("password_file", "PATH", Value::Path(|group, path| group.password_file = Some(path)))
         .section(Section::Access)
-        .meaning(
+        .example("/etc/portcullis/passwd")
+    .meaning(
             "User names and password hashes ($6$, $7$, argon2id, bcrypt). Re-read on reload. Hardened \
              refuses a file that group or world can read.",
         ),
     Directive::security("acl_file", "PATH", Value::Path(|group, path| group.acl_file = Some(path)))
         .section(Section::Access)
         .unset("none: everything is allowed")
-        .meaning(
+        .example("/etc/portcullis/acl.conf")
+    .meaning(
             "Who may read and write which topics, in mosquitto's grammar. Re-read on reload. Hardened \
              refuses a listener off loopback without one.",
         ),
@@ -117,12 +122,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .repeat(Repeat::Error)
     .unset("as auto_id_prefix")
+    .example("outside-")
     .meaning("Beats auto_id_prefix for this listener."),
     Directive::global("clientid_prefixes", "TEXT", Value::Text(|settings, text| {
         settings.access.clientid_prefix = Some(text.value);
     }))
     .section(Section::Access)
     .reload(Reload::NewConnections)
+    .example("pump-")
     .meaning("One literal prefix that every client id must begin with; checked before use_username_as_clientid."),
     Directive::listener("use_username_as_clientid", "BOOL", Value::Bool(|draft, value| {
         draft.settings.use_username_as_clientid = value;
@@ -134,7 +141,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Access)
         .repeat(Repeat::OneWay)
         .unset("false")
-        .meaning(
+        .example("false")
+    .meaning(
             "Moves the directives of scope \"security group\" to the listener they stand under. Must come \
              before all of them.",
         ),

@@ -17,18 +17,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::structure("listener", Scope::Listener, "PORT [ADDRESS] | 0 PATH", Structure::Listener)
         .section(Section::Listeners)
         .unset("127.0.0.1 and ::1, port 1883")
-        .meaning(
+        .example("8883")
+    .meaning(
             "Opens a listener, on every address unless one is given; `0 PATH` is a Unix socket. The \
              listener directives after it belong to it.",
         ),
     Directive::structure("port", Scope::Listener, "PORT", Structure::Port)
         .section(Section::Listeners)
         .repeat(Repeat::LastWins)
-        .meaning("Deprecated: a listener for the listener directives that stand before any `listener`."),
+        .example("1883")
+    .meaning("Deprecated: a listener for the listener directives that stand before any `listener`."),
     Directive::structure("bind_address", Scope::Listener, "ADDRESS", Structure::BindAddress)
         .section(Section::Listeners)
         .repeat(Repeat::Error)
-        .meaning("Deprecated: the address of the listener of `port`."),
+        .example("127.0.0.1")
+    .meaning("Deprecated: the address of the listener of `port`."),
     Directive::listener("allow_insecure_listener", "BOOL", Value::Bool(|draft, value| {
         draft.settings.allow_insecure = value;
     }))
@@ -49,7 +52,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .meaning("Connections on this listener; 0 and below is no limit. More are closed before TLS."),
     Directive::listener("mount_point", "PREFIX", Value::Parsed(mount_point))
         .section(Section::Listeners)
-        .meaning(
+        .example("site-a/")
+    .meaning(
             "Glued in front of every topic of its clients and taken off on delivery; write the `/`. ACLs \
              see the topic with it.",
         ),
@@ -85,6 +89,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .reload(crate::config::directive::Reload::NeedsRestart)
     .unset("both")
+    .example("ipv4")
     .meaning("Restricts the listener to one address family."),
     Directive::listener("bind_interface", "DEVICE", Value::Text(|draft, text| {
         draft.settings.bind_interface = Some(text);
@@ -92,6 +97,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .repeat(Repeat::Error)
     .reload(crate::config::directive::Reload::NeedsRestart)
+    .example("eth0")
     .meaning("Binds to one network device (Linux)."),
     Directive::ignored("websockets_origin", Scope::Listener, "ORIGIN", NO_WEBSOCKETS)
         .section(Section::Listeners)
@@ -127,19 +133,24 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .meaning("PROXY protocol with TLS only."),
     Directive::listener("certfile", "PATH", Value::Path(|draft, path| draft.tls.certfile = Some(path)))
         .section(Section::Tls)
-        .meaning("Server certificate chain in PEM, leaf first; with keyfile it turns TLS on. Re-read on reload."),
+        .example("/etc/portcullis/server.crt")
+    .meaning("Server certificate chain in PEM, leaf first; with keyfile it turns TLS on. Re-read on reload."),
     Directive::listener("keyfile", "PATH", Value::Path(|draft, path| draft.tls.keyfile = Some(path)))
         .section(Section::Tls)
-        .meaning("Private key of certfile in PEM. Hardened refuses a file that group or world can read. Re-read on reload."),
+        .example("/etc/portcullis/server.key")
+    .meaning("Private key of certfile in PEM. Hardened refuses a file that group or world can read. Re-read on reload."),
     Directive::listener("cafile", "PATH", Value::Path(|draft, path| draft.tls.cafile = Some(path)))
         .section(Section::Tls)
-        .meaning("Certificates trusted to sign client certificates. Re-read on reload."),
+        .example("/etc/portcullis/ca.crt")
+    .meaning("Certificates trusted to sign client certificates. Re-read on reload."),
     Directive::listener("capath", "DIRECTORY", Value::Path(|draft, path| draft.tls.capath = Some(path)))
         .section(Section::Tls)
-        .meaning("As cafile: every PEM file of the directory; no hash links are needed."),
+        .example("/etc/portcullis/ca.d")
+    .meaning("As cafile: every PEM file of the directory; no hash links are needed."),
     Directive::listener("crlfile", "PATH", Value::Path(|draft, path| draft.tls.crlfile = Some(path)))
         .section(Section::Tls)
-        .meaning("Revoked client certificates in PEM; needs require_certificate. Re-read on reload."),
+        .example("/etc/portcullis/ca.crl")
+    .meaning("Revoked client certificates in PEM; needs require_certificate. Re-read on reload."),
     Directive::listener("require_certificate", "BOOL", Value::Bool(|draft, value| {
         draft.tls.require_certificate = value;
     }))
@@ -171,6 +182,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Tls)
     .unset("every ECDHE AEAD suite")
+    .example("ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384")
     .meaning("TLS 1.2 suites by OpenSSL's exact names, separated by colons; keywords such as HIGH are refused."),
     Directive::listener("ciphers_tls1.3", "LIST", Value::Parsed(|draft, line| {
         let suites = suites(line, &TLS13_SUITES)?;
@@ -180,6 +192,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Tls)
     .unset("all three")
+    .example("TLS_AES_256_GCM_SHA384")
     .meaning("TLS 1.3 suites, separated by colons."),
     Directive::refused(
         "disable_client_cert_date_checks",

@@ -23,7 +23,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Observability)
         .repeat(Repeat::Error)
         .reload(Reload::NeedsRestart)
-        .meaning(
+        .example("9883")
+    .meaning(
             "Plain HTTP with /metrics (Prometheus), /healthz and /readyz; on 127.0.0.1 unless an ADDRESS \
              is given.",
         ),
@@ -31,7 +32,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Observability)
         .repeat(Repeat::Accumulates)
         .unset("stderr")
-        .meaning(
+        .example("stderr")
+    .meaning(
             "Where the log goes; several lines add up, `none` clears those before it. `topic` is accepted \
              and has no effect: log lines are not shown to clients.",
         ),
@@ -43,12 +45,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Observability)
     .repeat(Repeat::Accumulates)
     .unset("error, warning, notice, information")
+    .example("notice")
     .meaning("What is logged; lines add up, `none` clears those before it. -v and -q beat it. The audit log is not affected."),
     Directive::global("log_facility", "0-7", Value::Int(0..=7, |settings, value| {
         settings.log.facility = u8::try_from(value).ok();
     }))
     .section(Section::Observability)
     .unset("daemon")
+    .example("0")
     .meaning("The syslog facility local0 to local7."),
     Directive::global("log_timestamp", "BOOL", Value::Bool(|settings, value| settings.log.timestamp = value))
         .section(Section::Observability)
@@ -60,6 +64,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Observability)
     .repeat(Repeat::Error)
     .unset("seconds since the epoch")
+    .example("%Y-%m-%dT%H:%M:%S")
     .meaning("strftime format of the time, for example %Y-%m-%dT%H:%M:%S."),
     Directive::global("connection_messages", "BOOL", Value::Bool(|settings, value| {
         settings.log.connection_messages = value;

@@ -13,7 +13,8 @@ const IN_MEMORY: &str = "sessions, queues and retained messages are kept in memo
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::structure("include_dir", Scope::Global, "DIRECTORY", Structure::IncludeDir)
         .section(Section::Process)
-        .meaning(
+        .example("/etc/portcullis/conf.d")
+    .meaning(
             "Reads every *.conf file of the directory here, in mosquitto's order. Not inside an included \
              file; no recursion.",
         ),
@@ -21,12 +22,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Process)
         .unset("mosquitto, else nobody")
         .reload(Reload::NeedsRestart)
-        .meaning("Account to change to when started as root; `root` is refused."),
+        .example("portcullis")
+    .meaning("Account to change to when started as root; `root` is refused."),
     Directive::global("pid_file", "PATH", Value::Path(|settings, path| settings.process.pid_file = Some(path)))
         .section(Section::Process)
         .repeat(Repeat::Error)
         .reload(Reload::NeedsRestart)
-        .meaning("Holds the process id while the broker runs."),
+        .example("/run/portcullis/portcullis.pid")
+    .meaning("Holds the process id while the broker runs."),
     Directive::global("threads", "N", Value::Int(0..=1024, |settings, value| {
         settings.process.threads = if value == 0 { processors() } else { size(value) };
     }))

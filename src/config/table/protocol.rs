@@ -22,11 +22,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Protocol)
     .unit("minutes")
     .unset("never")
+    .example("1440")
     .meaning("Retained messages are removed this long after they were published."),
     Directive::global("persistent_client_expiration", "N{s|h|d|w|m|y}", Value::Parsed(expiration))
         .section(Section::Protocol)
         .unset("never")
-        .meaning("Sessions are removed this long after their client left. A unit is needed; m is 30 days, y 365."),
+        .example("30d")
+    .meaning("Sessions are removed this long after their client left. A unit is needed; m is 30 days, y 365."),
     Directive::global("upgrade_outgoing_qos", "BOOL", Value::Bool(|settings, value| {
         settings.protocol.upgrade_outgoing_qos = value;
     }))
