@@ -1,3 +1,4 @@
-//! Builds, runs, reloads and stops everything.
+//! Build it, run it, reload it, stop it.
 
 pub mod cli;
+mod process;

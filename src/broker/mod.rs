@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::codec::QoS;
-use crate::message::{ClientId, Delivery, Message, RetainHandling, Subscription};
-use crate::policy::{Admitted, Decision, DenyReason, Gate};
+use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
+use crate::policy::{Admitted, Client, Decision, DenyReason, Gate, Rights};
 use crate::session::SessionState;
 
 pub use fanout::{Fanout, Wakes};
@@ -265,7 +265,7 @@ impl Broker {
         &self,
         session: &Arc<Session>,
         state: SessionState,
-        will: Option<(Message, Box<crate::policy::Client>, Duration)>,
+        will: Option<(Message, Box<Client>, Duration)>,
         was_live: bool,
         now: Instant,
         wakes: &mut Wakes,
@@ -394,7 +394,7 @@ impl Broker {
             mut client,
             ..
         } = will;
-        if let Decision::Admit(message) = self.gate.will(&mut client, message, now) {
+        if let Decision::Admit(message) = self.gate.will(&mut client, message) {
             self.publish(
                 message,
                 &mut LastTopic::default(),
@@ -439,16 +439,27 @@ impl Broker {
         session: &Session,
         now: Instant,
     ) -> Vec<Delivery> {
-        let found = self.retained.matching(&subscription.filter.filter, now);
-        found
+        // Neighbours in the tree often have one author: its rights are bound once.
+        let mut known: Option<(Arc<Author>, Option<Rights>)> = None;
+        let mut source_may_write = |message: &Message| {
+            let hit = matches!(&known, Some((author, _)) if Arc::ptr_eq(author, &message.author));
+            if !hit {
+                let rights = self.gate.author_rights(&message.author);
+                known = Some((Arc::clone(&message.author), rights));
+            }
+            match &known {
+                Some((_, Some(rights))) => rights.publish(message.topic.as_str()).is_ok(),
+                // The broker's own messages.
+                _ => true,
+            }
+        };
+        self.retained
+            .matching(&subscription.filter.filter, now)
             .into_iter()
-            .filter(|message| !(subscription.no_local && message.author.client_id == session.client_id))
             .filter(|message| {
-                !self.settings.check_retain_source
-                    || self
-                        .gate
-                        .author_may_still_write(&message.author, message.topic.as_str())
+                !(subscription.no_local && message.author.client_id == session.client_id)
             })
+            .filter(|message| !self.settings.check_retain_source || source_may_write(message))
             .map(|message| Delivery {
                 qos: message.qos.min(subscription.qos),
                 retain: true,

@@ -248,7 +248,7 @@ impl Greeting {
         let version = opening.version;
         let gate = shared.broker.gate();
         let refused = |who: &Who, denial| Failure::Refused(version, Box::new(who.clone()), denial);
-        let mut client = Box::new(gate.client(who, shared.budget(), Instant::now()));
+        let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
             let author = Arc::new(Author {
                 client_id: opening.client_id.clone(),
