@@ -78,6 +78,8 @@ pub struct Counts {
     pub connected: usize,
     /// The most connections there were at one time.
     pub connected_maximum: usize,
+    /// Connections accepted since the start.
+    pub accepted: u64,
     /// Subscriptions.
     pub subscriptions: usize,
     /// Those of them that are shared.
@@ -135,6 +137,7 @@ pub struct Broker {
     agenda: Agenda,
     connected: AtomicUsize,
     connected_maximum: AtomicUsize,
+    accepted: AtomicU64,
     expired_sessions: AtomicU64,
     dropped_queue_full: AtomicU64,
 }
@@ -151,6 +154,7 @@ impl Broker {
             agenda: Agenda::default(),
             connected: AtomicUsize::new(0),
             connected_maximum: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
             expired_sessions: AtomicU64::new(0),
             dropped_queue_full: AtomicU64::new(0),
         }
@@ -169,6 +173,7 @@ impl Broker {
             sessions: self.registry.len(),
             connected: self.connected.load(Ordering::Relaxed),
             connected_maximum: self.connected_maximum.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
             subscriptions,
             shared_subscriptions,
             retained_messages,
@@ -254,6 +259,7 @@ impl Broker {
     /// A connection serves `session` from now on.
     pub fn connected(&self, session: &Session) {
         session.set_live(true);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         let now = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
         self.connected_maximum.fetch_max(now, Ordering::Relaxed);
     }

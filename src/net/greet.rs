@@ -19,7 +19,7 @@ use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
-use super::Shared;
+use super::{GreetPlace, Shared};
 use super::cores::{Placed, with_core};
 use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
@@ -38,6 +38,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     pub(crate) permit: Permit,
     pub(crate) placed: Placed,
+    pub(crate) greeting: GreetPlace,
     pub(crate) accepted_at: Instant,
 }
 
@@ -328,8 +329,10 @@ impl Greeting {
             listener,
             permit,
             placed,
+            greeting,
             ..
         } = self.arrival;
+        drop(greeting);
         let now = Instant::now();
         let Ready {
             opening,

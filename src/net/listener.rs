@@ -260,6 +260,9 @@ fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: S
         // Closed without a byte: whoever is over a limit costs us no TLS and no packet.
         Err(reason) => return report::refused_early(shared, &state, peer, reason),
     };
+    let Some(greeting) = shared.greet_place() else {
+        return report::refused_early(shared, &state, peer, DenyReason::MaxConnections);
+    };
     if state.nodelay && socket.set_nodelay().is_err() {
         return;
     }
@@ -272,6 +275,7 @@ fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: S
         peer,
         permit,
         placed,
+        greeting,
         accepted_at: now,
     };
     if !away {
