@@ -45,7 +45,9 @@ pub(super) fn check(arguments: &Check, variable: Option<OsString>) -> Result<(),
     let settings = &loaded.settings;
     for (listener, at) in generation::certificates(settings, &loaded.files) {
         let days = (at - generation::now_s()).div_euclid(86_400);
-        out(&format!("listener {listener}: certificate valid for {days} more day(s)\n"));
+        out(&format!(
+            "listener {listener}: certificate valid for {days} more day(s)\n"
+        ));
     }
     out(&format!(
         "{}: in order ({} listener(s), profile {} {})\n",
@@ -117,16 +119,21 @@ pub(super) fn explain(arguments: &Explain, variable: Option<OsString>) -> Result
     let mount = listener.mount_point.as_deref().unwrap_or_default();
     let (what, explanation) = match &arguments.action {
         ExplainAction::Publish { topic } => {
-            let topic = TopicName::parse(&format!("{mount}{topic}"))
-                .map_err(|error| invalid(format!("error: {topic:?} is no Topic Name: {error}\n")))?;
+            let topic = TopicName::parse(&format!("{mount}{topic}")).map_err(|error| {
+                invalid(format!("error: {topic:?} is no Topic Name: {error}\n"))
+            })?;
             let explanation = rights.explain_publish(topic.as_str());
             (format!("publish to {}", topic.as_str()), explanation)
         }
         ExplainAction::Subscribe { filter } => {
-            let parsed = SubscriptionFilter::parse(filter)
-                .map_err(|error| invalid(format!("error: {filter:?} is no Topic Filter: {error}\n")))?;
-            let inner = crate::topic::TopicFilter::parse(&format!("{mount}{}", parsed.filter.as_str()))
-                .map_err(|error| invalid(format!("error: {filter:?} is no Topic Filter: {error}\n")))?;
+            let parsed = SubscriptionFilter::parse(filter).map_err(|error| {
+                invalid(format!("error: {filter:?} is no Topic Filter: {error}\n"))
+            })?;
+            let inner =
+                crate::topic::TopicFilter::parse(&format!("{mount}{}", parsed.filter.as_str()))
+                    .map_err(|error| {
+                        invalid(format!("error: {filter:?} is no Topic Filter: {error}\n"))
+                    })?;
             let explanation = rights.explain_subscribe(&inner);
             (format!("subscribe to {}", inner.as_str()), explanation)
         }
@@ -142,9 +149,17 @@ fn sentence(arguments: &Explain, what: &str, explanation: &Explanation) -> Strin
     };
     let mut text = format!(
         "{}: {who} (client id {:?}) {} {what}\n",
-        if explanation.allowed { "allowed" } else { "denied" },
+        if explanation.allowed {
+            "allowed"
+        } else {
+            "denied"
+        },
         arguments.client,
-        if explanation.allowed { "may" } else { "may not" },
+        if explanation.allowed {
+            "may"
+        } else {
+            "may not"
+        },
     );
     if let Some(rule) = &explanation.rule {
         text.push_str(&format!("rule:   {rule}\n"));

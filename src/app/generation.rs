@@ -37,7 +37,9 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error())
+        self.diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.is_error())
     }
 
     pub(crate) fn is_ok(&self) -> bool {
@@ -90,7 +92,10 @@ impl Reader {
         if let Some(file) = &listener.security.password_file {
             self.passwords(file);
         }
-        let loaded = listener.tls.as_ref().and_then(|settings| self.tls(settings));
+        let loaded = listener
+            .tls
+            .as_ref()
+            .and_then(|settings| self.tls(settings));
         self.files.tls.push(loaded);
     }
 
@@ -99,7 +104,10 @@ impl Reader {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Some(text),
                 Err(_) => {
-                    self.error(&file.origin, format!("{} is not UTF-8", file.value.display()));
+                    self.error(
+                        &file.origin,
+                        format!("{} is not UTF-8", file.value.display()),
+                    );
                     None
                 }
             },
@@ -107,7 +115,11 @@ impl Reader {
                 self.unreadable = true;
                 self.error(
                     &file.origin,
-                    format!("{what} {} cannot be read: {}", file.value.display(), plain(&error)),
+                    format!(
+                        "{what} {} cannot be read: {}",
+                        file.value.display(),
+                        plain(&error)
+                    ),
                 );
                 None
             }
@@ -143,12 +155,13 @@ impl Reader {
             Err(errors) => {
                 for error in errors {
                     let source = source_line(&text, error.line);
-                    self.diagnostics.push(Diagnostic::error(error.message).at_line(
-                        &file.value,
-                        error.line,
-                        Some(error.column),
-                        source,
-                    ));
+                    self.diagnostics
+                        .push(Diagnostic::error(error.message).at_line(
+                            &file.value,
+                            error.line,
+                            Some(error.column),
+                            source,
+                        ));
                 }
             }
         }
@@ -165,14 +178,13 @@ impl Reader {
         match PasswordFile::parse(&text) {
             Ok((passwords, warnings)) => {
                 for warning in warnings {
-                    self.diagnostics.push(
-                        Diagnostic::warning(warning.message).at_line(
+                    self.diagnostics
+                        .push(Diagnostic::warning(warning.message).at_line(
                             &file.value,
                             warning.line,
                             None,
                             None,
-                        ),
-                    );
+                        ));
                 }
                 self.files
                     .passwords
@@ -180,12 +192,13 @@ impl Reader {
             }
             Err(errors) => {
                 for error in errors {
-                    self.diagnostics.push(Diagnostic::error(error.message).at_line(
-                        &file.value,
-                        error.line,
-                        Some(error.column),
-                        None,
-                    ));
+                    self.diagnostics
+                        .push(Diagnostic::error(error.message).at_line(
+                            &file.value,
+                            error.line,
+                            Some(error.column),
+                            None,
+                        ));
                 }
             }
         }
@@ -254,7 +267,8 @@ impl Reader {
 }
 
 fn source_line(text: &str, line: u32) -> Option<&str> {
-    text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)
+    text.lines()
+        .nth(usize::try_from(line).ok()?.checked_sub(1)?)
 }
 
 /// The system's words without the number.
@@ -378,10 +392,12 @@ fn listener_state(
         .and_then(|file| files.passwords.get(&file.value).cloned());
     let authenticator = AuthenticatorSettings {
         allow_anonymous: listener.security.allow_anonymous,
-        identity: listener.certificate_identity.map(|identity| match identity {
-            CertificateIdentity::CommonName => Identity::CommonName,
-            CertificateIdentity::Subject => Identity::Subject,
-        }),
+        identity: listener
+            .certificate_identity
+            .map(|identity| match identity {
+                CertificateIdentity::CommonName => Identity::CommonName,
+                CertificateIdentity::Subject => Identity::Subject,
+            }),
         passwords,
     };
     let codec_limits = codec::Limits {
@@ -446,7 +462,10 @@ pub(crate) fn certificates(settings: &Settings, files: &Files) -> Vec<(String, i
         .iter()
         .zip(&files.tls)
         .filter_map(|(listener, tls)| {
-            Some((listener.bind.to_string(), tls.as_ref()?.certificate.not_after))
+            Some((
+                listener.bind.to_string(),
+                tls.as_ref()?.certificate.not_after,
+            ))
         })
         .collect()
 }

@@ -37,7 +37,9 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
     }
     let password = match &arguments.password {
         Some(password) => {
-            err("warning: a password on the command line can be seen by other users of this host\n");
+            err(
+                "warning: a password on the command line can be seen by other users of this host\n",
+            );
             password.0.clone()
         }
         None => ask()?,
@@ -79,13 +81,18 @@ fn check_name(user: &str) -> Result<(), Stop> {
         return Err(failed("a user name has 1 to 65,535 bytes"));
     }
     if user.contains(|character: char| character == ':' || character.is_control()) {
-        return Err(failed("a user name holds no colon and no control character"));
+        return Err(failed(
+            "a user name holds no colon and no control character",
+        ));
     }
     Ok(())
 }
 
 fn is_user(line: &str, user: &str) -> bool {
-    !line.starts_with('#') && line.split_once(':').is_some_and(|(name, _)| name.trim() == user)
+    !line.starts_with('#')
+        && line
+            .split_once(':')
+            .is_some_and(|(name, _)| name.trim() == user)
 }
 
 fn ask() -> Result<Zeroizing<String>, Stop> {
@@ -144,7 +151,11 @@ fn write(file: &Path, text: &str) -> Result<(), Stop> {
             .open(&temporary)?;
         if let Ok(old) = fs::metadata(&target) {
             // Only root can give a file away; anybody else keeps their own.
-            drop(std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid())));
+            drop(std::os::unix::fs::fchown(
+                &new,
+                Some(old.uid()),
+                Some(old.gid()),
+            ));
         }
         new.write_all(text.as_bytes())?;
         new.sync_all()?;
@@ -178,7 +189,9 @@ fn upgrade(arguments: &Passwd) -> Result<(), Stop> {
     let mut count = 0;
     for line in old.lines() {
         match line.split_once(':') {
-            Some((user, password)) if !line.starts_with('#') && !password.trim().starts_with('$') => {
+            Some((user, password))
+                if !line.starts_with('#') && !password.trim().starts_with('$') =>
+            {
                 new.push_str(&format!("{user}:{}", hash(arguments, password.as_bytes())?));
                 count += 1;
             }

@@ -15,7 +15,7 @@ const FALLBACK_USER: &str = "nobody";
 
 /// What went wrong around the process.
 #[derive(Debug, Error)]
-pub enum ProcessError {
+pub(crate) enum ProcessError {
     /// `daemon(3)` failed.
     #[error("cannot go to the background: {0}")]
     Daemon(nix::Error),
@@ -112,7 +112,9 @@ fn change_to(user: &User) -> nix::Result<()> {
     nix::unistd::setgid(user.gid)?;
     nix::unistd::setuid(user.uid)?;
     // A process that can become root again has not dropped anything.
-    if nix::unistd::setuid(Uid::from_raw(0)).is_ok() || nix::unistd::setgid(Gid::from_raw(0)).is_ok() {
+    if nix::unistd::setuid(Uid::from_raw(0)).is_ok()
+        || nix::unistd::setgid(Gid::from_raw(0)).is_ok()
+    {
         return Err(nix::Error::EPERM);
     }
     Ok(())

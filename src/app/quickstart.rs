@@ -35,8 +35,8 @@ const DAYS: i64 = 365;
 pub(super) fn run(arguments: &Quickstart) -> Result<(), Stop> {
     let dir = absolute(&arguments.dir)
         .map_err(|error| invalid(format!("error: {}: {error}\n", arguments.dir.display())))?;
-    let prepared = prepare(&dir)
-        .map_err(|error| invalid(format!("error: {}: {error}\n", dir.display())))?;
+    let prepared =
+        prepare(&dir).map_err(|error| invalid(format!("error: {}: {error}\n", dir.display())))?;
     let banner = banner(&dir, &prepared);
     let conf = dir.join("portcullis.conf");
     serve::start(Start {
@@ -67,7 +67,9 @@ fn prepare(dir: &Path) -> io::Result<Prepared> {
                 .find_map(|line| line.strip_prefix(user)?.strip_prefix(' '))
                 .map(|password| Zeroizing::new(password.to_owned()))
                 .ok_or_else(|| {
-                    io::Error::other(format!("passwords.txt does not name {user}; remove the directory to begin again"))
+                    io::Error::other(format!(
+                        "passwords.txt does not name {user}; remove the directory to begin again"
+                    ))
                 })
         };
         return Ok(Prepared {
@@ -76,7 +78,10 @@ fn prepare(dir: &Path) -> io::Result<Prepared> {
             made: false,
         });
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     let prepared = Prepared {
         device_password: password()?,
@@ -131,7 +136,10 @@ fn certificates(dir: &Path) -> io::Result<()> {
     let (server, server_key) = leaf(&ca, "localhost", true).map_err(io::Error::other)?;
     let (client, client_key) = leaf(&ca, DEVICE, false).map_err(io::Error::other)?;
     private(&dir.join("ca.crt"), &ca.pem())?;
-    private(&dir.join("ca.key"), &Zeroizing::new(ca.key().serialize_pem()))?;
+    private(
+        &dir.join("ca.key"),
+        &Zeroizing::new(ca.key().serialize_pem()),
+    )?;
     private(&dir.join("server.crt"), &server)?;
     private(&dir.join("server.key"), &server_key)?;
     private(&dir.join("client.crt"), &client)?;

@@ -177,8 +177,14 @@ impl Running {
         let counts: Vec<(&str, i64)> = FindingKind::ALL
             .iter()
             .map(|&kind| {
-                let count = settings.findings.iter().filter(|finding| finding.kind == kind);
-                (kind.label(), i64::try_from(count.count()).unwrap_or(i64::MAX))
+                let count = settings
+                    .findings
+                    .iter()
+                    .filter(|finding| finding.kind == kind);
+                (
+                    kind.label(),
+                    i64::try_from(count.count()).unwrap_or(i64::MAX),
+                )
             })
             .collect();
         self.metrics.set_findings(&counts);
@@ -236,7 +242,7 @@ impl Running {
     /// Exchanges everything that can be, or nothing. `loaded` is the new configuration with its
     /// files.
     pub(crate) fn reload(&mut self, loaded: Loaded) {
-        let errors: Vec<String> = loaded.errors().map(|error| error.headline()).collect();
+        let errors: Vec<String> = loaded.errors().map(config::Diagnostic::headline).collect();
         for diagnostic in &loaded.diagnostics {
             if diagnostic.is_error() {
                 tracing::error!("{}", diagnostic.headline());
@@ -263,11 +269,15 @@ impl Running {
         let changes = self.settings.changes(&settings);
         self.apply(settings, &loaded.files);
         let text = describe(&changes);
-        self.shared.audit.record(&Event::Reloaded { changes: &text });
+        self.shared
+            .audit
+            .record(&Event::Reloaded { changes: &text });
     }
 
     fn refuse_reload(&self, errors: &[String]) {
-        let first = errors.first().map_or("the configuration cannot be read", String::as_str);
+        let first = errors
+            .first()
+            .map_or("the configuration cannot be read", String::as_str);
         self.shared.audit.record(&Event::ReloadFailed {
             errors: errors.len().max(1),
             first,
@@ -294,7 +304,15 @@ impl Running {
             .map(|(index, place)| match place {
                 Some(place) => policy.acls.get(*place).cloned().flatten(),
                 // Gone from the configuration, and up until the restart: with its old rules.
-                None => self.shared.broker.gate().policy().acls.get(index).cloned().flatten(),
+                None => self
+                    .shared
+                    .broker
+                    .gate()
+                    .policy()
+                    .acls
+                    .get(index)
+                    .cloned()
+                    .flatten(),
             })
             .collect();
         self.verifier.forget();
@@ -308,11 +326,14 @@ impl Running {
                 listener.set_state(state);
             }
         }
-        self.shared.broker.gate().set_policy(crate::policy::Policy::new(
-            acls,
-            policy.guard,
-            policy.max_topic_levels,
-        ));
+        self.shared
+            .broker
+            .gate()
+            .set_policy(crate::policy::Policy::new(
+                acls,
+                policy.guard,
+                policy.max_topic_levels,
+            ));
         self.shared.admission.set(generation::admission(&settings));
         self.shared.bans.set(generation::bans(&settings));
         // The order of listeners that is in use, so that the next reload compares with it.

@@ -26,7 +26,6 @@ use super::generation::{self, Loaded};
 use super::process::{self, PidFile, ProcessError};
 use super::running::{Running, log_settings};
 
-
 /// How often parked sessions, wills and floods are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Retained messages that have expired are removed this often when nothing else says so.
@@ -80,9 +79,16 @@ pub(super) fn refused(loaded: &Loaded) -> Stop {
 
 pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
     let early = crate::config::read(start.config_file, &start.options);
-    if early.diagnostics.iter().any(crate::config::Diagnostic::is_error) {
+    if early
+        .diagnostics
+        .iter()
+        .any(crate::config::Diagnostic::is_error)
+    {
         // Everything that is wrong is told at once, with what is wrong in the files it names.
-        return Err(refused(&generation::load(start.config_file, &start.options)));
+        return Err(refused(&generation::load(
+            start.config_file,
+            &start.options,
+        )));
     }
     let settings = early.settings;
     if start.daemon {
@@ -99,7 +105,11 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
     let account = if start.keep_account {
         None
     } else {
-        let wanted = settings.process.user.as_ref().map(|user| user.value.as_str());
+        let wanted = settings
+            .process
+            .user
+            .as_ref()
+            .map(|user| user.value.as_str());
         process::drop_privileges(wanted).map_err(|error: ProcessError| failed(PROCESS, error))?
     };
     // Read as the account that will have to read it again at a reload.
@@ -113,8 +123,12 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         diagnostics,
         ..
     } = loaded;
-    let log = OperatorLog::install(log_settings(&settings))
-        .map_err(|error| failed(super::cli::INVALID, format!("the log cannot be opened: {error}")))?;
+    let log = OperatorLog::install(log_settings(&settings)).map_err(|error| {
+        failed(
+            super::cli::INVALID,
+            format!("the log cannot be opened: {error}"),
+        )
+    })?;
     for diagnostic in &diagnostics {
         tracing::warn!("{}", diagnostic.headline());
     }
@@ -156,7 +170,10 @@ fn endpoints(listener: &ListenerSettings) -> Result<Vec<Endpoint>, Stop> {
             .map_err(|error| {
                 failed(
                     CANNOT_LISTEN,
-                    format!("{}: the address {host:?} cannot be found: {error}", listener.origin),
+                    format!(
+                        "{}: the address {host:?} cannot be found: {error}",
+                        listener.origin
+                    ),
                 )
             })?
             .collect(),
@@ -177,7 +194,10 @@ fn endpoints(listener: &ListenerSettings) -> Result<Vec<Endpoint>, Stop> {
 fn bind_all(settings: &Settings) -> Result<Vec<(usize, Bound)>, Stop> {
     let mut all = Vec::new();
     for (index, listener) in settings.listeners.iter().enumerate() {
-        let interface = listener.bind_interface.as_ref().map(|name| name.value.as_str());
+        let interface = listener
+            .bind_interface
+            .as_ref()
+            .map(|name| name.value.as_str());
         let wildcard = matches!(&listener.bind, Bind::Tcp { host: None, .. });
         let mut bound_any = false;
         for endpoint in endpoints(listener)? {
@@ -234,12 +254,17 @@ fn bind_metrics(settings: &Settings) -> Result<Option<std::net::TcpListener>, St
         return Ok(None);
     };
     let address = SocketAddr::new(metrics.address, metrics.port);
-    std::net::TcpListener::bind(address).map(Some).map_err(|error| {
-        failed(
-            CANNOT_LISTEN,
-            format!("{}: cannot listen on {address} for metrics: {error}", metrics.origin),
-        )
-    })
+    std::net::TcpListener::bind(address)
+        .map(Some)
+        .map_err(|error| {
+            failed(
+                CANNOT_LISTEN,
+                format!(
+                    "{}: cannot listen on {address} for metrics: {error}",
+                    metrics.origin
+                ),
+            )
+        })
 }
 
 struct Signals {
@@ -331,7 +356,10 @@ fn reload(running: &mut Running, source: &Source) {
         state.push(now);
     }
     process::notify(&state);
-    running.reload(generation::load(source.config_file.as_deref(), &source.options));
+    running.reload(generation::load(
+        source.config_file.as_deref(),
+        &source.options,
+    ));
     process::notify(&[NotifyState::Ready]);
 }
 
@@ -434,7 +462,13 @@ impl Housekeeping {
                 expires_at: None,
                 author: Arc::clone(&self.author),
             });
-            broker.publish(message, &mut LastTopic::default(), &mut self.cache, now, wakes);
+            broker.publish(
+                message,
+                &mut LastTopic::default(),
+                &mut self.cache,
+                now,
+                wakes,
+            );
         }
     }
 }

@@ -54,9 +54,11 @@ impl Auditor {
     pub fn record(&self, event: &Event<'_>) {
         self.count(event);
         if let Some((name, who, topic, reason)) = repeated(event) {
-            let is_new = self.floods.is_new((name, who, topic, reason), Instant::now(), || {
-                Value::Object(tell(event).json).to_string()
-            });
+            let is_new = self
+                .floods
+                .is_new((name, who, topic, reason), Instant::now(), || {
+                    Value::Object(tell(event).json).to_string()
+                });
             if !is_new {
                 return;
             }
@@ -80,7 +82,9 @@ impl Auditor {
                 &format!(
                     "{} more like: {}",
                     repeated,
-                    json.get("message").and_then(Value::as_str).unwrap_or_default()
+                    json.get("message")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
                 ),
             );
             if self.journal.is_on() {
@@ -101,7 +105,9 @@ impl Auditor {
                 families.connects("refused", "none");
                 families.refused(*reason);
             }
-            Event::TlsFailed { label, .. } => families.tls_failures.with_label_values(&[label]).inc(),
+            Event::TlsFailed { label, .. } => {
+                families.tls_failures.with_label_values(&[label]).inc();
+            }
             Event::GreetTimeout { stage, .. } => {
                 families.connect_timeouts.with_label_values(&[stage]).inc();
             }
@@ -109,14 +115,20 @@ impl Auditor {
                 families.malformed.with_label_values(&[label]).inc();
             }
             Event::Disconnected { cause, .. } => {
-                families.disconnects.with_label_values(&[cause.label()]).inc();
+                families
+                    .disconnects
+                    .with_label_values(&[cause.label()])
+                    .inc();
             }
             Event::Subscribed { .. } => families.subscribes.inc(),
             Event::Unsubscribed { .. } => families.unsubscribes.inc(),
             Event::SubscriptionLost { .. } => families.subscriptions_lost.inc(),
             Event::Denied { action, denial, .. } => families.denied(*action, denial.reason),
             Event::WouldDeny { denial, .. } => {
-                families.would_deny.with_label_values(&[denial.reason.label()]).inc();
+                families
+                    .would_deny
+                    .with_label_values(&[denial.reason.label()])
+                    .inc();
             }
             Event::TakenOver { .. } => families.takeovers.inc(),
             Event::Banned { .. } => families.bans.inc(),
@@ -230,7 +242,10 @@ fn with_who(mut map: Map<String, Value>, who: &Who) -> Map<String, Value> {
         map.insert("address".into(), address.ip().to_string().into());
         map.insert("port".into(), address.port().into());
     }
-    map.insert("client_id".into(), escape(who.client_id.as_str()).into_owned().into());
+    map.insert(
+        "client_id".into(),
+        escape(who.client_id.as_str()).into_owned().into(),
+    );
     if let Some(username) = &who.username {
         map.insert("username".into(), escape(username).into_owned().into());
     }
@@ -239,7 +254,11 @@ fn with_who(mut map: Map<String, Value>, who: &Who) -> Map<String, Value> {
     map
 }
 
-fn with_place(mut map: Map<String, Value>, listener: &str, address: SocketAddr) -> Map<String, Value> {
+fn with_place(
+    mut map: Map<String, Value>,
+    listener: &str,
+    address: SocketAddr,
+) -> Map<String, Value> {
     map.insert("listener".into(), listener.into());
     map.insert("address".into(), address.ip().to_string().into());
     map.insert("port".into(), address.port().into());
@@ -302,7 +321,10 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
 }
 
 /// The event's arm: class and sentence for the operator, fields for the audit log.
-#[expect(clippy::too_many_lines, reason = "one arm for each event is what makes it a table")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each event is what makes it a table"
+)]
 fn tell(event: &Event<'_>) -> Told {
     let (class, sentence, json) = match *event {
         Event::Connected {
@@ -311,7 +333,10 @@ fn tell(event: &Event<'_>) -> Told {
             keep_alive_s,
             session_present,
         } => {
-            let json = with_who(fields("connect", &["mqtt", "connect", "success"], "allow"), who);
+            let json = with_who(
+                fields("connect", &["mqtt", "connect", "success"], "allow"),
+                who,
+            );
             let json = with(json, "clean_start", clean_start);
             let json = with(json, "keep_alive_s", keep_alive_s);
             (
@@ -322,7 +347,11 @@ fn tell(event: &Event<'_>) -> Told {
                     who.method,
                     who.listener_name,
                     who.protocol.label(),
-                    if session_present { "session resumed" } else { "new session" },
+                    if session_present {
+                        "session resumed"
+                    } else {
+                        "new session"
+                    },
                 ),
                 with(json, "session_present", session_present),
             )
@@ -338,7 +367,12 @@ fn tell(event: &Event<'_>) -> Told {
             };
             (
                 LogClass::Denial,
-                format!("{} refused: {}{}", called(who), denial.reason, by_rule(denial)),
+                format!(
+                    "{} refused: {}{}",
+                    called(who),
+                    denial.reason,
+                    by_rule(denial)
+                ),
                 with_denial(with_who(fields(name, &tags, "deny"), who), denial),
             )
         }
@@ -371,7 +405,11 @@ fn tell(event: &Event<'_>) -> Told {
                 escape(detail)
             ),
             with(
-                with_place(fields("tls_failure", &["connect", "blocked"], "deny"), listener, address),
+                with_place(
+                    fields("tls_failure", &["connect", "blocked"], "deny"),
+                    listener,
+                    address,
+                ),
                 "reason",
                 label,
             ),
@@ -382,7 +420,9 @@ fn tell(event: &Event<'_>) -> Told {
             stage,
         } => (
             LogClass::Denial,
-            format!("connection from {address} to {listener} closed: no CONNECT within connect_timeout (waiting for {stage})"),
+            format!(
+                "connection from {address} to {listener} closed: no CONNECT within connect_timeout (waiting for {stage})"
+            ),
             with(
                 with_place(
                     fields("connect", &["mqtt", "connect", "blocked"], "deny"),
@@ -443,7 +483,12 @@ fn tell(event: &Event<'_>) -> Told {
         }
         Event::Subscribed { who, filter, qos } => (
             LogClass::Subscribe,
-            format!("{} subscribed to {} (QoS {})", called(who), escape(filter), qos.bits()),
+            format!(
+                "{} subscribed to {} (QoS {})",
+                called(who),
+                escape(filter),
+                qos.bits()
+            ),
             with(
                 with(
                     with_who(fields("subscribe", &["mqtt", "success"], "allow"), who),
@@ -479,7 +524,11 @@ fn tell(event: &Event<'_>) -> Told {
             with_denial(
                 with(
                     with_who(
-                        fields("subscription_lost", &["mqtt", "blocked", "acl-denied"], "deny"),
+                        fields(
+                            "subscription_lost",
+                            &["mqtt", "blocked", "acl-denied"],
+                            "deny",
+                        ),
                         who,
                     ),
                     "topic",
@@ -495,7 +544,11 @@ fn tell(event: &Event<'_>) -> Told {
             denial,
         } => {
             let tag = refusal_tag(denial.reason);
-            let name = if tag == "rate-limited" { "rate_limit" } else { "acl_denied" };
+            let name = if tag == "rate-limited" {
+                "rate_limit"
+            } else {
+                "acl_denied"
+            };
             let json = with_who(fields(name, &["mqtt", "blocked", tag], "deny"), who);
             let json = with(json, "action", action.label());
             let json = with(json, "topic", escape(topic).into_owned());
@@ -514,7 +567,11 @@ fn tell(event: &Event<'_>) -> Told {
         }
         Event::WouldDeny { who, topic, denial } => {
             let json = with_who(
-                fields("acl_denied", &["mqtt", "detect-only", "acl-denied"], "allow"),
+                fields(
+                    "acl_denied",
+                    &["mqtt", "detect-only", "acl-denied"],
+                    "allow",
+                ),
                 who,
             );
             let json = with(json, "action", "subscribe");
@@ -533,7 +590,10 @@ fn tell(event: &Event<'_>) -> Told {
         }
         Event::TakenOver { client_id } => (
             LogClass::Connection,
-            format!("client {} connects again; the old connection ends", escape(client_id)),
+            format!(
+                "client {} connects again; the old connection ends",
+                escape(client_id)
+            ),
             with(
                 fields("takeover", &["mqtt", "connect"], "allow"),
                 "client_id",
@@ -542,7 +602,10 @@ fn tell(event: &Event<'_>) -> Told {
         ),
         Event::Banned { address } => (
             LogClass::Denial,
-            format!("address {} is banned after repeated failures (auth_failure_limit)", address.ip()),
+            format!(
+                "address {} is banned after repeated failures (auth_failure_limit)",
+                address.ip()
+            ),
             with(
                 fields("banned", &["connect", "blocked", "auth-failed"], "deny"),
                 "address",
@@ -551,8 +614,14 @@ fn tell(event: &Event<'_>) -> Told {
         ),
         Event::AcceptFailed { listener, detail } => (
             LogClass::Error,
-            format!("a connection to {listener} cannot be accepted: {detail}; raise the limit of open files"),
-            with(fields("accept_failed", &["connect"], "deny"), "listener", listener),
+            format!(
+                "a connection to {listener} cannot be accepted: {detail}; raise the limit of open files"
+            ),
+            with(
+                fields("accept_failed", &["connect"], "deny"),
+                "listener",
+                listener,
+            ),
         ),
         Event::Reloaded { changes } => (
             LogClass::Notice,
@@ -561,7 +630,9 @@ fn tell(event: &Event<'_>) -> Told {
         ),
         Event::ReloadFailed { errors, first } => (
             LogClass::Error,
-            format!("reload refused, the running configuration stays as it is: {errors} error(s); first: {first}"),
+            format!(
+                "reload refused, the running configuration stays as it is: {errors} error(s); first: {first}"
+            ),
             with(
                 with(fields("reload", &["blocked"], "deny"), "errors", errors),
                 "reason",

@@ -27,7 +27,12 @@ pub(crate) struct Floods {
 
 impl Floods {
     /// Whether the denial that `key` names is to be told now. `line` makes what its summary says.
-    pub(crate) fn is_new(&self, key: impl Hash, now: Instant, line: impl FnOnce() -> String) -> bool {
+    pub(crate) fn is_new(
+        &self,
+        key: impl Hash,
+        now: Instant,
+        line: impl FnOnce() -> String,
+    ) -> bool {
         let key = self.hasher.hash_one(key);
         let mut watched = self.watched.lock();
         if let Some(known) = watched.get_mut(&key) {

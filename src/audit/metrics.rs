@@ -46,7 +46,9 @@ impl Families {
     pub(super) fn refused(&self, reason: DenyReason) {
         self.refused.with_label_values(&[reason.label()]).inc();
         if is_authentication(reason) {
-            self.auth_failures.with_label_values(&[reason.label()]).inc();
+            self.auth_failures
+                .with_label_values(&[reason.label()])
+                .inc();
         }
         if is_rate(reason) {
             self.rate_limited.with_label_values(&[reason.label()]).inc();
@@ -62,7 +64,9 @@ impl Families {
             .with_label_values(&[action.label(), reason.label()])
             .inc();
         if action == Action::Subscribe {
-            self.subscribe_denied.with_label_values(&[reason.label()]).inc();
+            self.subscribe_denied
+                .with_label_values(&[reason.label()])
+                .inc();
         }
     }
 }
@@ -134,7 +138,12 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
     let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)
@@ -175,15 +184,22 @@ impl Metrics {
                 families.rate_limited.with_label_values(&[reason.label()]);
             }
             for action in Action::ALL {
-                families.denied.with_label_values(&[action.label(), reason.label()]);
+                families
+                    .denied
+                    .with_label_values(&[action.label(), reason.label()]);
             }
-            families.subscribe_denied.with_label_values(&[reason.label()]);
+            families
+                .subscribe_denied
+                .with_label_values(&[reason.label()]);
             families.would_deny.with_label_values(&[reason.label()]);
         }
         for (family, labels) in [
             (&families.malformed, malformed),
             (&families.tls_failures, tls),
-            (&families.connect_timeouts, &["tls", "connect", "authentication"]),
+            (
+                &families.connect_timeouts,
+                &["tls", "connect", "authentication"],
+            ),
             (&families.reloads, &["applied", "failed"]),
         ] {
             for label in labels {
@@ -211,7 +227,10 @@ impl Metrics {
             findings.with_label_values(&[kind]);
         }
         let build_info = IntGaugeVec::new(
-            Opts::new("portcullis_build_info", "Always 1; the labels tell what runs."),
+            Opts::new(
+                "portcullis_build_info",
+                "Always 1; the labels tell what runs.",
+            ),
             &["version"],
         )?;
         build_info
@@ -332,7 +351,10 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
             &["result"],
         )?,
         subscribes: one("portcullis_subscribes_total", "Subscriptions granted.")?,
-        unsubscribes: one("portcullis_unsubscribes_total", "Subscriptions ended by clients.")?,
+        unsubscribes: one(
+            "portcullis_unsubscribes_total",
+            "Subscriptions ended by clients.",
+        )?,
         subscriptions_lost: one(
             "portcullis_subscriptions_lost_total",
             "Subscriptions ended because they are not granted any more.",
@@ -341,7 +363,10 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
             "portcullis_takeovers_total",
             "Sessions taken over by a new connection of the same identity.",
         )?,
-        bans: one("portcullis_bans_total", "Addresses banned after repeated failures.")?,
+        bans: one(
+            "portcullis_bans_total",
+            "Addresses banned after repeated failures.",
+        )?,
         accept_failures: one(
             "portcullis_accept_failures_total",
             "Connections that could not be accepted, mostly for want of file descriptors.",
@@ -349,18 +374,25 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
     })
 }
 
+/// A metric, and what is read for it.
+type Read<M, From, To> = (M, fn(&From) -> To);
+
 /// Reads the traffic counters and the gauges when they are scraped.
 struct Readings {
     traffic: Arc<Traffic>,
     source: Arc<Mutex<Option<Source>>>,
-    by_qos: Vec<(IntCounterVec, fn(&TrafficDelta) -> [u64; 3])>,
-    totals: Vec<(IntCounter, fn(&TrafficDelta) -> u64)>,
+    by_qos: Vec<Read<IntCounterVec, TrafficDelta, [u64; 3]>>,
+    totals: Vec<Read<IntCounter, TrafficDelta, u64>>,
     dropped: IntCounterVec,
-    gauges: Vec<(IntGauge, fn(&Gauges) -> usize)>,
-    counted: Vec<(IntCounter, fn(&Gauges) -> u64)>,
+    gauges: Vec<Read<IntGauge, Gauges, usize>>,
+    counted: Vec<Read<IntCounter, Gauges, u64>>,
 }
 
 impl Readings {
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a table of metrics, their names and their meaning"
+    )]
     fn new(traffic: Arc<Traffic>, source: Arc<Mutex<Option<Source>>>) -> prometheus::Result<Self> {
         let by_qos = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["qos"]);
         let gauge = |name: &str, help: &str| IntGauge::new(name, help);
@@ -370,11 +402,17 @@ impl Readings {
             source,
             by_qos: vec![
                 (
-                    by_qos("portcullis_messages_received_total", "PUBLISH packets received, by QoS.")?,
+                    by_qos(
+                        "portcullis_messages_received_total",
+                        "PUBLISH packets received, by QoS.",
+                    )?,
                     |delta| delta.received,
                 ),
                 (
-                    by_qos("portcullis_messages_sent_total", "PUBLISH packets sent, by QoS.")?,
+                    by_qos(
+                        "portcullis_messages_sent_total",
+                        "PUBLISH packets sent, by QoS.",
+                    )?,
                     |delta| delta.sent,
                 ),
             ],
@@ -389,17 +427,30 @@ impl Readings {
                 ),
             ],
             dropped: IntCounterVec::new(
-                Opts::new("portcullis_messages_dropped_total", "Deliveries dropped, by reason."),
+                Opts::new(
+                    "portcullis_messages_dropped_total",
+                    "Deliveries dropped, by reason.",
+                ),
                 &["reason"],
             )?,
             gauges: vec![
-                (gauge("portcullis_connections", "Open connections.")?, |g| g.connections),
-                (gauge("portcullis_sessions", "Sessions, absent clients included.")?, |g| g.sessions),
+                (gauge("portcullis_connections", "Open connections.")?, |g| {
+                    g.connections
+                }),
                 (
-                    gauge("portcullis_sessions_connected", "Sessions with a connection.")?,
+                    gauge("portcullis_sessions", "Sessions, absent clients included.")?,
+                    |g| g.sessions,
+                ),
+                (
+                    gauge(
+                        "portcullis_sessions_connected",
+                        "Sessions with a connection.",
+                    )?,
                     |g| g.connected,
                 ),
-                (gauge("portcullis_subscriptions", "Subscriptions.")?, |g| g.subscriptions),
+                (gauge("portcullis_subscriptions", "Subscriptions.")?, |g| {
+                    g.subscriptions
+                }),
                 (
                     gauge("portcullis_shared_subscriptions", "Shared subscriptions.")?,
                     |g| g.shared_subscriptions,
@@ -413,11 +464,19 @@ impl Readings {
                     |g| g.retained_bytes,
                 ),
                 (
-                    gauge("portcullis_queued_messages", "Messages that wait for clients.")?,
+                    gauge(
+                        "portcullis_queued_messages",
+                        "Messages that wait for clients.",
+                    )?,
                     |g| g.queued_messages,
                 ),
-                (gauge("portcullis_queued_bytes", "Bytes of them.")?, |g| g.queued_bytes),
-                (gauge("portcullis_banned_addresses", "Addresses that are banned.")?, |g| g.banned),
+                (gauge("portcullis_queued_bytes", "Bytes of them.")?, |g| {
+                    g.queued_bytes
+                }),
+                (
+                    gauge("portcullis_banned_addresses", "Addresses that are banned.")?,
+                    |g| g.banned,
+                ),
             ],
             counted: vec![
                 (
@@ -458,7 +517,12 @@ impl Collector for Readings {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let total = self.traffic.total();
-        let gauges = self.source.lock().as_ref().map(|source| source()).unwrap_or_default();
+        let gauges = self
+            .source
+            .lock()
+            .as_ref()
+            .map(|source| source())
+            .unwrap_or_default();
         let mut all = Vec::new();
         for (family, read) in &self.by_qos {
             for (label, value) in QOS.iter().zip(read(&total)) {

@@ -125,7 +125,11 @@ pub struct OperatorLog {
 
 impl std::fmt::Debug for OperatorLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "OperatorLog({:?})", self.state.load().settings.destinations)
+        write!(
+            f,
+            "OperatorLog({:?})",
+            self.state.load().settings.destinations
+        )
     }
 }
 
@@ -141,11 +145,14 @@ fn open(settings: LogSettings) -> io::Result<State> {
             LogDestination::File(path) => Sink::File(Mutex::new(open_file(path)?)),
             LogDestination::Syslog => {
                 let socket = UnixDatagram::unbound()?;
-                socket.connect(SYSLOG).map_err(|error| {
-                    io::Error::new(error.kind(), format!("{SYSLOG}: {error}"))
-                })?;
+                socket
+                    .connect(SYSLOG)
+                    .map_err(|error| io::Error::new(error.kind(), format!("{SYSLOG}: {error}")))?;
                 // Facility daemon is 3, local0 is 16.
-                Sink::Syslog(socket, settings.facility.map_or(3, |local| 16 + local.min(7)))
+                Sink::Syslog(
+                    socket,
+                    settings.facility.map_or(3, |local| 16 + local.min(7)),
+                )
             }
         });
     }
@@ -261,6 +268,8 @@ impl<S: Subscriber> Layer<S> for OperatorLog {
         }
         let mut message = Message(String::new());
         event.record(&mut message);
-        self.state.load().write(class_of(event.metadata()), &message.0);
+        self.state
+            .load()
+            .write(class_of(event.metadata()), &message.0);
     }
 }

@@ -98,11 +98,18 @@ impl SysSampler {
         ]) {
             load.sample(total, passed);
         }
-        let dropped = traffic.dropped_queue_full + traffic.dropped_expired + traffic.dropped_too_large;
+        let dropped =
+            traffic.dropped_queue_full + traffic.dropped_expired + traffic.dropped_too_large;
         let disconnected = totals.sessions.saturating_sub(totals.connected);
         let mut values: Vec<(String, String)> = [
-            ("version", format!("portcullis version {}", env!("CARGO_PKG_VERSION"))),
-            ("uptime", format!("{} seconds", now.duration_since(self.started).as_secs())),
+            (
+                "version",
+                format!("portcullis version {}", env!("CARGO_PKG_VERSION")),
+            ),
+            (
+                "uptime",
+                format!("{} seconds", now.duration_since(self.started).as_secs()),
+            ),
             ("clients/total", totals.sessions.to_string()),
             ("clients/connected", totals.connected.to_string()),
             ("clients/active", totals.connected.to_string()),
@@ -122,14 +129,20 @@ impl SysSampler {
             ("bytes/sent", traffic.bytes_sent.to_string()),
             ("retained messages/count", totals.retained.to_string()),
             ("subscriptions/count", totals.subscriptions.to_string()),
-            ("shared_subscriptions/count", totals.shared_subscriptions.to_string()),
+            (
+                "shared_subscriptions/count",
+                totals.shared_subscriptions.to_string(),
+            ),
         ]
         .into_iter()
         .map(|(name, value)| (format!("$SYS/broker/{name}"), value))
         .collect();
         for (name, load) in LOAD_NAMES.iter().zip(&self.loads) {
             for (average, span) in load.averages.iter().zip(["1min", "5min", "15min"]) {
-                values.push((format!("$SYS/broker/load/{name}/{span}"), format!("{average:.2}")));
+                values.push((
+                    format!("$SYS/broker/load/{name}/{span}"),
+                    format!("{average:.2}"),
+                ));
             }
         }
         values.retain(|(topic, value)| self.last.get(topic) != Some(value));

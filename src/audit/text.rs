@@ -9,7 +9,10 @@ const SHOWN_CHARS: usize = 256;
 /// `text` with everything escaped that could move a cursor, break a line or turn the direction of
 /// reading, and cut to a bounded length.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if text.len() <= SHOWN_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\')
+    if text.len() <= SHOWN_CHARS
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\')
     {
         return Cow::Borrowed(text);
     }
@@ -38,7 +41,15 @@ fn turns_direction(character: char) -> bool {
 }
 
 const KEYS: [&str; 9] = [
-    "password", "passwd", "api_key", "api-key", "apikey", "secret", "access_token", "authorization", "token",
+    "password",
+    "passwd",
+    "api_key",
+    "api-key",
+    "apikey",
+    "secret",
+    "access_token",
+    "authorization",
+    "token",
 ];
 
 /// `line` without secrets that somebody's error message may have brought along (requirements E1 to
@@ -81,7 +92,8 @@ fn pem(rest: &str, out: &mut String) -> Option<usize> {
     out.push_str("[CERTIFICATE REDACTED]");
     let end = rest.find("-----END").map_or(rest.len(), |end| {
         let tail = rest.get(end + 8..).unwrap_or_default();
-        tail.find("-----").map_or(rest.len(), |close| end + 8 + close + 5)
+        tail.find("-----")
+            .map_or(rest.len(), |close| end + 8 + close + 5)
     });
     Some(end)
 }
@@ -154,14 +166,29 @@ mod tests {
     #[test]
     fn secrets_are_taken_out_of_lines() {
         for (line, expected) in [
-            ("Authorization: Bearer abc.def ok", "Authorization: [REDACTED] abc.def ok"),
+            (
+                "Authorization: Bearer abc.def ok",
+                "Authorization: [REDACTED] abc.def ok",
+            ),
             ("got Bearer abc.def!", "got Bearer [REDACTED]"),
             ("password=hunter2 next", "password=[REDACTED] next"),
-            ("{\"password\": \"hunter2\"}", "{\"password\": \"[REDACTED]\"}"),
+            (
+                "{\"password\": \"hunter2\"}",
+                "{\"password\": \"[REDACTED]\"}",
+            ),
             ("API_KEY: 1234, x", "API_KEY: [REDACTED], x"),
-            ("mqtts://user:pw@host:8883/x", "mqtts://user:***@host:8883/x"),
-            ("-----BEGIN X-----AAA-----END X----- tail", "[CERTIFICATE REDACTED] tail"),
-            ("the password file is missing", "the password file is missing"),
+            (
+                "mqtts://user:pw@host:8883/x",
+                "mqtts://user:***@host:8883/x",
+            ),
+            (
+                "-----BEGIN X-----AAA-----END X----- tail",
+                "[CERTIFICATE REDACTED] tail",
+            ),
+            (
+                "the password file is missing",
+                "the password file is missing",
+            ),
             ("plain", "plain"),
         ] {
             assert_eq!(redact(line), expected, "{line}");

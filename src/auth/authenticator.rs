@@ -184,10 +184,13 @@ mod tests {
     }
 
     fn users(names: &[&str]) -> Arc<PasswordFile> {
-        let text: String = names
-            .iter()
-            .map(|name| format!("{name}:{}\n", hash_sha512(name.as_bytes()).expect("hash")))
-            .collect();
+        let mut text = String::new();
+        for name in names {
+            text.push_str(&format!(
+                "{name}:{}\n",
+                hash_sha512(name.as_bytes()).expect("hash")
+            ));
+        }
         Arc::new(PasswordFile::parse(&text).expect("valid").0)
     }
 
@@ -215,7 +218,9 @@ mod tests {
 
     async fn outcome(authenticator: &Authenticator, credentials: Credentials) -> String {
         match authenticator.authenticate(credentials).await {
-            Verdict::Accept { username, method, .. } => {
+            Verdict::Accept {
+                username, method, ..
+            } => {
                 format!("{method} {}", username.as_deref().unwrap_or("-"))
             }
             Verdict::Reject(reason) => reason.label().to_owned(),
@@ -234,7 +239,10 @@ mod tests {
         let nobody = || credentials(None, None);
         assert_eq!(outcome(&with_file, alice()).await, "password alice");
         assert_eq!(outcome(&with_file, wrong()).await, "bad_credentials");
-        assert_eq!(outcome(&with_file, credentials(Some("alice"), None)).await, "bad_credentials");
+        assert_eq!(
+            outcome(&with_file, credentials(Some("alice"), None)).await,
+            "bad_credentials"
+        );
         assert_eq!(outcome(&with_file, nobody()).await, "anonymous");
         assert_eq!(outcome(&open, nobody()).await, "anonymous -");
         assert_eq!(outcome(&open, wrong()).await, "unchecked alice");

@@ -47,7 +47,11 @@ pub struct CredentialCache {
 
 impl std::fmt::Debug for CredentialCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CredentialCache({} entries)", self.inner.lock().known.len())
+        write!(
+            f,
+            "CredentialCache({} entries)",
+            self.inner.lock().known.len()
+        )
     }
 }
 
@@ -67,8 +71,8 @@ impl CredentialCache {
     }
 
     pub(crate) fn key(&self, user: &str, password: &[u8], fingerprint: &[u8; 32]) -> Key {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.key)
-            .unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&*self.key).expect("HMAC takes keys of every length");
         // Lengths in front, so that no two triples read as the same bytes.
         mac.update(&(user.len() as u64).to_be_bytes());
         mac.update(user.as_bytes());

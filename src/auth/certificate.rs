@@ -38,14 +38,14 @@ impl CertificateIdentity {
         Self {
             common_name: common_name.map(str::to_owned),
             subject: subject(&certificate).filter(|subject| is_usable(subject)),
-            serial: certificate.raw_serial().iter().fold(
-                String::new(),
-                |mut text, byte| {
+            serial: certificate
+                .raw_serial()
+                .iter()
+                .fold(String::new(), |mut text, byte| {
                     // Writing to a string does not fail.
                     let _ = write!(text, "{byte:02X}");
                     text
-                },
-            ),
+                }),
             not_after: certificate.validity().not_after.timestamp(),
         }
     }

@@ -11,7 +11,9 @@ mod password;
 mod secret;
 mod worker;
 
-pub use authenticator::{Authenticator, AuthenticatorSettings, Credentials, Identity, Proof, Verdict};
+pub use authenticator::{
+    Authenticator, AuthenticatorSettings, Credentials, Identity, Proof, Verdict,
+};
 pub use cache::{CacheSettings, CredentialCache};
 pub use certificate::CertificateIdentity;
 pub use password::{

@@ -190,7 +190,10 @@ impl PasswordFile {
             return Err((1, "expected a user name before the colon".into()));
         }
         if trimmed.len() > 65_535 || trimmed.contains(char::is_control) {
-            return Err((1, "the user name is too long or holds a control character".into()));
+            return Err((
+                1,
+                "the user name is too long or holds a control character".into(),
+            ));
         }
         let column = name.chars().count() + 2;
         let stored = rest.split(':').next().unwrap_or_default().trim();
@@ -215,7 +218,10 @@ impl PasswordFile {
     fn most_common(&self) -> Option<Arc<Hash>> {
         let mut counts: HashMap<HashForm, (usize, &Arc<Hash>)> = HashMap::new();
         for entry in self.users.values() {
-            counts.entry(entry.hash.form()).or_insert((0, &entry.hash)).0 += 1;
+            counts
+                .entry(entry.hash.form())
+                .or_insert((0, &entry.hash))
+                .0 += 1;
         }
         counts
             .into_iter()
@@ -269,12 +275,17 @@ fn parse_hash(stored: &str) -> Result<(Hash, Option<String>), String> {
     if let Some(rest) = stored.strip_prefix("$argon2id$") {
         return Ok((argon2id(rest)?, None));
     }
-    if ["$2a$", "$2b$", "$2y$"].iter().any(|form| stored.starts_with(form)) {
+    if ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .any(|form| stored.starts_with(form))
+    {
         let parts: bcrypt::HashParts = stored
             .parse()
             .map_err(|_| "expected $2b$<cost>$ and 53 characters")?;
         if parts.get_cost() > MAX_BCRYPT_COST {
-            return Err(format!("expected a bcrypt cost of at most {MAX_BCRYPT_COST}"));
+            return Err(format!(
+                "expected a bcrypt cost of at most {MAX_BCRYPT_COST}"
+            ));
         }
         return Ok((Hash::Bcrypt(stored.to_owned()), None));
     }
@@ -406,7 +417,7 @@ pub fn hash_sha512(password: &[u8]) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    /// Made by mosquitto_passwd 2.1.2 for the password `secret`.
+    /// Made by `mosquitto_passwd` 2.1.2 for the password `secret`.
     const VECTORS: &str = "\
 alice:$7$1000$K+44jU4vjePDO4K0pRzQcDyPVqXUpucH8Dmr26S8VPOL+CVU2jqeCOod314klJEil1h+L/Ov3Uh/B6g4Swfrsg==$NleI+TM3zFqox52625SBubeGWZEvDV0MsFj/0A8toFU/EMQUlnDgzg8bbnzkzdgO914HXgmB38U71pflkJIenw==
 carol:$6$TJda2N8D8cxJtQSSzHg+KnM4FJTZ33gfH4iO/5KcBaXp/E6Dw+ULXgPzX3iIn2JOWqNARYH8WyJblQSuryaEIw==$wG7rUbBr8p8VsSXdsINo11sMYu1kEkR/8pWUIDzGYAt8veLgnIFyoonwLYULksntnb//axBRR5RKpbAIapplTQ==
@@ -414,7 +425,8 @@ dave:$7$5000$1gD08RGINydTsJiJxqE9+/xUxKsdTY32QH7G67Ktggr94z7pfoV7/SwxTH8SnaN8vsA
 ";
 
     fn verify(file: &PasswordFile, user: &str, password: &[u8]) -> bool {
-        file.entry(user).is_some_and(|entry| entry.hash.verify(password))
+        file.entry(user)
+            .is_some_and(|entry| entry.hash.verify(password))
     }
 
     #[test]
@@ -454,7 +466,11 @@ dave:$7$5000$1gD08RGINydTsJiJxqE9+/xUxKsdTY32QH7G67Ktggr94z7pfoV7/SwxTH8SnaN8vsA
         let errors = PasswordFile::parse(text).expect_err("bad");
         let lines: Vec<u32> = errors.iter().map(|error| error.line).collect();
         assert_eq!(lines, [3, 4, 5, 6, 7, 8]);
-        assert!(errors.iter().all(|error| !error.message.contains("hunter2")));
+        assert!(
+            errors
+                .iter()
+                .all(|error| !error.message.contains("hunter2"))
+        );
     }
 
     #[test]

@@ -44,7 +44,7 @@ struct Shared {
     waiting: Mutex<HashMap<Key, Vec<oneshot::Sender<bool>>>>,
     runs: AtomicU64,
     cached: AtomicU64,
-    shared: AtomicU64,
+    joined: AtomicU64,
     busy: AtomicU64,
 }
 
@@ -128,7 +128,7 @@ impl Verifier {
         let mut waiting = self.shared.waiting.lock();
         if let Some(others) = waiting.get_mut(&key) {
             others.push(sender);
-            self.shared.shared.fetch_add(1, Ordering::Relaxed);
+            self.shared.joined.fetch_add(1, Ordering::Relaxed);
             return Ok(receiver);
         }
         match self.queue.try_send(job) {
@@ -153,7 +153,7 @@ impl Verifier {
         HashCounts {
             runs: self.shared.runs.load(Ordering::Relaxed),
             cached: self.shared.cached.load(Ordering::Relaxed),
-            shared: self.shared.shared.load(Ordering::Relaxed),
+            shared: self.shared.joined.load(Ordering::Relaxed),
             busy: self.shared.busy.load(Ordering::Relaxed),
         }
     }
@@ -172,7 +172,7 @@ fn work(queue: &Mutex<Receiver<Job>>, shared: &Shared, cache: &CredentialCache) 
         let waiting = shared.waiting.lock().remove(&job.key).unwrap_or_default();
         for sender in waiting {
             // A client that gave up does not wait for its answer.
-            drop(sender.send(verified));
+            let _ = sender.send(verified);
         }
     }
 }
@@ -188,7 +188,9 @@ mod tests {
     }
 
     fn file(user: &str, hash: &str) -> PasswordFile {
-        PasswordFile::parse(&format!("{user}:{hash}\n")).expect("valid").0
+        PasswordFile::parse(&format!("{user}:{hash}\n"))
+            .expect("valid")
+            .0
     }
 
     #[tokio::test]
@@ -215,8 +217,14 @@ mod tests {
         let verifier = verifier(4);
         let file = file("u", &hash_sha512(b"pw").expect("hash"));
         for _ in 0..3 {
-            assert_eq!(verifier.verify(&file, "u", Secret::from(&b"no"[..])).await, Ok(false));
-            assert_eq!(verifier.verify(&file, "x", Secret::from(&b"pw"[..])).await, Ok(false));
+            assert_eq!(
+                verifier.verify(&file, "u", Secret::from(&b"no"[..])).await,
+                Ok(false)
+            );
+            assert_eq!(
+                verifier.verify(&file, "x", Secret::from(&b"pw"[..])).await,
+                Ok(false)
+            );
         }
         assert_eq!(verifier.counts().runs, 6);
     }

@@ -98,7 +98,10 @@ fn push(
         identifiers: target.identifiers.clone(),
     };
     let session = &target.session;
-    match session.mailbox.push(target.epoch, delivery, &session.limits) {
+    match session
+        .mailbox
+        .push(target.epoch, delivery, &session.limits)
+    {
         Pushed::Queued => {}
         Pushed::QueuedWake => wakes.add(session),
         Pushed::Crowded => fanout.crowded = Some(Arc::clone(session)),

@@ -133,7 +133,7 @@ impl Mailbox {
             .sum::<usize>();
         rest.append(&mut inner.queue);
         // The caller's queue is a scratch of its core; only its content moves.
-        inner.queue = rest.drain(..).collect();
+        inner.queue.extend(rest.drain(..));
     }
 
     /// Whether a publisher does well to let this session's task run before it sends more.
@@ -166,13 +166,10 @@ impl Mailbox {
     pub fn reset(&self) -> usize {
         let mut inner = self.inner.lock();
         let dropped = inner.queue.len();
-        let epoch = inner.epoch.wrapping_add(1);
-        let waker = inner.waker.take();
-        let live = inner.live;
         *inner = Inner {
-            epoch,
-            waker,
-            live,
+            epoch: inner.epoch.wrapping_add(1),
+            live: inner.live,
+            waker: inner.waker.take(),
             ..Inner::default()
         };
         dropped
@@ -222,7 +219,8 @@ impl Inner {
 
     fn is_full(&self, size: usize, limits: &QueueLimits) -> bool {
         let (messages, bytes) = if self.live && !self.blocked {
-            if self.queue.len() >= BURST_MESSAGES || self.bytes + size > BURST_BYTES.max(limits.bytes)
+            if self.queue.len() >= BURST_MESSAGES
+                || self.bytes + size > BURST_BYTES.max(limits.bytes)
             {
                 return true;
             }

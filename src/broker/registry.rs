@@ -327,10 +327,13 @@ impl Registry {
         if parked.will.as_ref().is_some_and(|will| will.due <= now)
             && let Some(will) = parked.will.take()
         {
-            return Due::Will(Box::new(will), parked.until);
+            return Due::Will(Box::new(will));
         }
         let next = [parked.until, parked.will.as_ref().map(|will| will.due)];
-        next.into_iter().flatten().min().map_or(Due::Nothing, Due::Later)
+        next.into_iter()
+            .flatten()
+            .min()
+            .map_or(Due::Nothing, Due::Later)
     }
 
     fn forget(&self, session: &Arc<Session>) {
@@ -344,6 +347,6 @@ impl Registry {
 pub(crate) enum Due {
     Nothing,
     Later(Instant),
-    Will(Box<PendingWill>, Option<Instant>),
+    Will(Box<PendingWill>),
     Expired(Box<Parked>),
 }

@@ -80,7 +80,7 @@ struct Shard {
 }
 
 /// See the module.
-pub struct Router {
+pub(crate) struct Router {
     shards: Box<[Shard]>,
     hasher: RandomState,
     /// Whether a client with several matching subscriptions gets a copy for each
@@ -154,7 +154,8 @@ impl Router {
             is_new
         } else {
             let replaced = tree.remove(filter, |route| is_session(route, &target.session));
-            let is_new = !matches!(&replaced, Some(Route::Session(old)) if old.epoch == target.epoch);
+            let is_new =
+                !matches!(&replaced, Some(Route::Session(old)) if old.epoch == target.epoch);
             tree.insert(filter, Route::Session(target));
             is_new
         };

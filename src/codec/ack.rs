@@ -127,13 +127,23 @@ pub fn encode_suback(
 ) {
     let property_length = usize::from(version.is_v5());
     out.push(frame::SUBACK << 4);
-    varint::write(out, codes.len().saturating_add(2).saturating_add(property_length));
+    varint::write(
+        out,
+        codes
+            .len()
+            .saturating_add(2)
+            .saturating_add(property_length),
+    );
     out.extend_from_slice(&packet_id.get().to_be_bytes());
     if version.is_v5() {
         out.push(0);
         out.extend(codes.iter().map(|code| code.0));
     } else {
-        out.extend(codes.iter().map(|code| if code.is_error() { 0x80 } else { code.0 }));
+        out.extend(
+            codes
+                .iter()
+                .map(|code| if code.is_error() { 0x80 } else { code.0 }),
+        );
     }
 }
 

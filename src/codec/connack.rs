@@ -99,7 +99,10 @@ impl Connack<'_> {
         for (property, flag) in [
             (id::RETAIN_AVAILABLE, self.retain_available),
             (id::WILDCARD_SUBSCRIPTION_AVAILABLE, self.wildcard_available),
-            (id::SUBSCRIPTION_IDENTIFIER_AVAILABLE, self.identifiers_available),
+            (
+                id::SUBSCRIPTION_IDENTIFIER_AVAILABLE,
+                self.identifiers_available,
+            ),
             (id::SHARED_SUBSCRIPTION_AVAILABLE, self.shared_available),
         ] {
             if let Some(flag) = flag {
@@ -107,7 +110,10 @@ impl Connack<'_> {
             }
         }
         for (property, text) in [
-            (id::ASSIGNED_CLIENT_IDENTIFIER, self.assigned_client_identifier),
+            (
+                id::ASSIGNED_CLIENT_IDENTIFIER,
+                self.assigned_client_identifier,
+            ),
             (id::RESPONSE_INFORMATION, self.response_information),
             (id::SERVER_REFERENCE, self.server_reference),
             (id::REASON_STRING, self.reason_string),
@@ -133,7 +139,10 @@ pub fn encode_connack(out: &mut Vec<u8>, version: Version, connack: &Connack<'_>
         let properties = connack.properties();
         let length = varint::encoded_len(properties.len());
         out.push(frame::CONNACK << 4);
-        varint::write(out, properties.len().saturating_add(length).saturating_add(2));
+        varint::write(
+            out,
+            properties.len().saturating_add(length).saturating_add(2),
+        );
         out.extend_from_slice(&[present, connack.reason.0]);
         varint::write(out, properties.len());
         out.extend_from_slice(&properties);

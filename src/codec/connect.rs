@@ -174,8 +174,7 @@ fn properties<'a>(
     reader: &mut Reader<'a>,
     limits: &Limits,
 ) -> Result<(), MalformedKind> {
-    let (mut properties, _) =
-        Properties::read(reader, Place::Connect, limits.max_user_properties)?;
+    let (mut properties, _) = Properties::read(reader, Place::Connect, limits.max_user_properties)?;
     while let Some((property, value)) = properties.next()? {
         match property {
             id::SESSION_EXPIRY_INTERVAL => {

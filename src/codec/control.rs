@@ -132,7 +132,10 @@ pub fn encode_disconnect(
         return;
     }
     let length = varint::encoded_len(properties.len());
-    varint::write(out, properties.len().saturating_add(length).saturating_add(1));
+    varint::write(
+        out,
+        properties.len().saturating_add(length).saturating_add(1),
+    );
     out.push(reason.0);
     varint::write(out, properties.len());
     out.extend_from_slice(&properties);
@@ -148,7 +151,10 @@ pub fn encode_auth(out: &mut Vec<u8>, reason: ReasonCode, method: &str, data: Op
     }
     out.push(frame::AUTH << 4);
     let length = varint::encoded_len(properties.len());
-    varint::write(out, properties.len().saturating_add(length).saturating_add(1));
+    varint::write(
+        out,
+        properties.len().saturating_add(length).saturating_add(1),
+    );
     out.push(reason.0);
     varint::write(out, properties.len());
     out.extend_from_slice(&properties);

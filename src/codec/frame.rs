@@ -72,7 +72,10 @@ pub(crate) fn split(frame: &[u8]) -> Result<(u8, &[u8]), MalformedKind> {
     let (&first, rest) = frame.split_first().ok_or(MalformedKind::Truncated)?;
     let (remaining, used) = varint::read(rest)?.ok_or(MalformedKind::Truncated)?;
     let body = rest.get(used..).ok_or(MalformedKind::Truncated)?;
-    match body.len().cmp(&usize::try_from(remaining).unwrap_or(usize::MAX)) {
+    match body
+        .len()
+        .cmp(&usize::try_from(remaining).unwrap_or(usize::MAX))
+    {
         std::cmp::Ordering::Less => Err(MalformedKind::Truncated),
         std::cmp::Ordering::Equal => Ok((first, body)),
         std::cmp::Ordering::Greater => Err(MalformedKind::Surplus),

@@ -32,9 +32,7 @@ mod varint;
 pub use ack::{Ack, AckKind, encode_ack, encode_suback, encode_unsuback};
 pub use connack::{Connack, encode_connack, encode_connect_refusal};
 pub use connect::{Connect, Will, decode_connect};
-pub use control::{
-    Auth, Disconnect, encode_auth, encode_disconnect, encode_pingresp,
-};
+pub use control::{Auth, Disconnect, encode_auth, encode_disconnect, encode_pingresp};
 pub use error::{DecodeError, MalformedKind};
 pub use frame::{Limits, frame_length, is_connect};
 pub use property::ForwardProperties;
@@ -112,13 +110,17 @@ fn inner<'a>(
         frame::PUBREC => ack::decode(AckKind::Pubrec, body, version, limits).map(Packet::Pubrec),
         frame::PUBREL => ack::decode(AckKind::Pubrel, body, version, limits).map(Packet::Pubrel),
         frame::PUBCOMP => ack::decode(AckKind::Pubcomp, body, version, limits).map(Packet::Pubcomp),
-        frame::SUBSCRIBE => subscribe::decode_subscribe(body, version, limits).map(Packet::Subscribe),
+        frame::SUBSCRIBE => {
+            subscribe::decode_subscribe(body, version, limits).map(Packet::Subscribe)
+        }
         frame::UNSUBSCRIBE => {
             subscribe::decode_unsubscribe(body, version, limits).map(Packet::Unsubscribe)
         }
         frame::PINGREQ if body.is_empty() => Ok(Packet::Pingreq),
         frame::PINGREQ => Err(MalformedKind::Surplus),
-        frame::DISCONNECT => control::decode_disconnect(body, version, limits).map(Packet::Disconnect),
+        frame::DISCONNECT => {
+            control::decode_disconnect(body, version, limits).map(Packet::Disconnect)
+        }
         frame::AUTH if version.is_v5() => control::decode_auth(body, limits).map(Packet::Auth),
         // CONNACK, SUBACK, UNSUBACK, PINGRESP come from servers; 0 is reserved, and so is 15 in 3.x.
         _ => Err(MalformedKind::PacketType),

@@ -94,8 +94,16 @@ const TABLE: [Entry; 27] = [
     entry(id::CONTENT_TYPE, Type::Text, MESSAGE),
     entry(id::RESPONSE_TOPIC, Type::Text, MESSAGE),
     entry(id::CORRELATION_DATA, Type::Binary, MESSAGE),
-    entry(id::SUBSCRIPTION_IDENTIFIER, Type::Varint, Place::Publish as u16 | Place::Subscribe as u16),
-    entry(id::SESSION_EXPIRY_INTERVAL, Type::U32, CONNECT | CONNACK | Place::Disconnect as u16),
+    entry(
+        id::SUBSCRIPTION_IDENTIFIER,
+        Type::Varint,
+        Place::Publish as u16 | Place::Subscribe as u16,
+    ),
+    entry(
+        id::SESSION_EXPIRY_INTERVAL,
+        Type::U32,
+        CONNECT | CONNACK | Place::Disconnect as u16,
+    ),
     entry(id::ASSIGNED_CLIENT_IDENTIFIER, Type::Text, CONNACK),
     entry(id::SERVER_KEEP_ALIVE, Type::U16, CONNACK),
     entry(id::AUTHENTICATION_METHOD, Type::Text, AUTHENTICATING),
@@ -104,7 +112,11 @@ const TABLE: [Entry; 27] = [
     entry(id::WILL_DELAY_INTERVAL, Type::U32, Place::Will as u16),
     entry(id::REQUEST_RESPONSE_INFORMATION, Type::Byte, CONNECT),
     entry(id::RESPONSE_INFORMATION, Type::Text, CONNACK),
-    entry(id::SERVER_REFERENCE, Type::Text, CONNACK | Place::Disconnect as u16),
+    entry(
+        id::SERVER_REFERENCE,
+        Type::Text,
+        CONNACK | Place::Disconnect as u16,
+    ),
     entry(
         id::REASON_STRING,
         Type::Text,
@@ -130,7 +142,6 @@ const INDEX: [u8; 64] = {
         #[expect(
             clippy::indexing_slicing,
             clippy::cast_possible_truncation,
-            clippy::arithmetic_side_effects,
             reason = "evaluated at compile time, where a mistake does not compile"
         )]
         {
@@ -233,7 +244,7 @@ impl<'a> Properties<'a> {
     }
 
     /// Reads what a server sends: Subscription Identifiers may repeat in PUBLISH.
-    pub(crate) fn from_server(mut self) -> Self {
+    pub(crate) fn sent_by_server(mut self) -> Self {
         self.from_server = true;
         self
     }
@@ -330,7 +341,7 @@ impl<'a> ForwardProperties<'a> {
             Place::Publish
         };
         // The block was bounded when it was checked, so no bound is needed for walking it again.
-        let mut properties = Properties::over(self.block, place, usize::MAX).from_server();
+        let mut properties = Properties::over(self.block, place, usize::MAX).sent_by_server();
         let mut before = properties.reader.rest();
         while let Ok(Some((property, _))) = properties.next() {
             let after = properties.reader.rest();

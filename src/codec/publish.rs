@@ -10,7 +10,6 @@ use crate::topic;
 
 /// A PUBLISH packet, borrowed from its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of the packet")]
 pub struct Publish<'a> {
     /// DUP.
     pub dup: bool,

@@ -3,7 +3,7 @@
 use super::error::MalformedKind;
 
 /// The largest value four bytes can hold.
-pub const MAX: u32 = 268_435_455;
+pub(crate) const MAX: u32 = 268_435_455;
 
 /// Reads one from the front of `bytes`: value and bytes used; `None` if it goes on beyond them.
 ///
@@ -88,7 +88,11 @@ mod tests {
             &[0x80, 0x80, 0x80, 0x80, 0x01],
             &[0xFF, 0xFF, 0xFF, 0xFF],
         ] {
-            assert_eq!(read(bytes), Err(MalformedKind::LengthEncoding), "{bytes:02X?}");
+            assert_eq!(
+                read(bytes),
+                Err(MalformedKind::LengthEncoding),
+                "{bytes:02X?}"
+            );
         }
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&[0x80, 0x80]), Ok(None));

@@ -132,7 +132,10 @@ impl Inbox {
         poll_fn::<(), _>(|cx| {
             {
                 let mut waker = self.waker.lock();
-                if waker.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+                if waker
+                    .as_ref()
+                    .is_none_or(|known| !known.will_wake(cx.waker()))
+                {
                     *waker = Some(cx.waker().clone());
                 }
             }

@@ -35,7 +35,7 @@ pub(crate) enum End {
     },
     /// The peer closed the connection without DISCONNECT.
     Closed,
-    /// The socket or TLS failed.
+    /// The socket or TLS failed; what it said goes to the log.
     Socket(io::Error),
     /// Silence for one and a half times the Keep Alive.
     KeepAlive,
@@ -146,7 +146,7 @@ impl Driver {
                 Poll::Pending
             }
             Err(end) => {
-                self.end(end, cx, core, now);
+                self.end(&end, cx, core, now);
                 self.close(cx, now)
             }
         };
@@ -157,11 +157,11 @@ impl Driver {
 
     /// Ends the service: the session goes back to the broker before the last bytes are out,
     /// because a newcomer may be waiting for it.
-    fn end(&mut self, end: End, cx: &mut Context<'_>, core: &mut Core, now: Instant) {
+    fn end(&mut self, end: &End, cx: &mut Context<'_>, core: &mut Core, now: Instant) {
         let Some(serving) = self.serving.take() else {
             return;
         };
-        serving.end(&end, core, &self.session, now);
+        serving.end(end, core, &self.session, now);
         if !matches!(end, End::Socket(_)) {
             // What fails here fails a connection that is over.
             drop(self.transport.send(cx, &core.output));
@@ -234,7 +234,12 @@ impl Timer {
     }
 
     /// Has the task woken at `deadline` or before. True if it is over already.
-    fn wait_until(&mut self, deadline: Option<Instant>, now: Instant, cx: &mut Context<'_>) -> bool {
+    fn wait_until(
+        &mut self,
+        deadline: Option<Instant>,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Some(deadline) = deadline else {
             return false;
         };

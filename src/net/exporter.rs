@@ -30,7 +30,10 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Requirement B16, on every reply.
 const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
-    (STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+    (
+        STRICT_TRANSPORT_SECURITY,
+        "max-age=31536000; includeSubDomains",
+    ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
     (X_XSS_PROTECTION, "1; mode=block"),
@@ -103,7 +106,10 @@ pub async fn serve(
 
 fn answer(exporter: &Exporter, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n".into());
+        let mut reply = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is served here\n".into(),
+        );
         reply
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -121,7 +127,10 @@ fn answer(exporter: &Exporter, request: &Request<Incoming>) -> Response<Full<Byt
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
         "/readyz" => match (exporter.ready)() {
             Ok(()) => text(StatusCode::OK, "ready\n".into()),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            Err(why) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {why}\n"),
+            ),
         },
         _ => text(
             StatusCode::NOT_FOUND,

@@ -19,7 +19,6 @@ use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
-use super::{GreetPlace, Shared};
 use super::cores::{Placed, with_core};
 use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
@@ -27,6 +26,7 @@ use super::report;
 use super::serving::{Serving, Start, will_message};
 use super::tls::HandshakeFailure;
 use super::transport::{Input, Socket, Transport};
+use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -57,8 +57,6 @@ impl Proof {
 enum Failure {
     /// The socket failed or the peer went away.
     Gone,
-    /// TLS did not come about.
-    Tls(HandshakeFailure),
     /// The first packet is not a CONNECT we understand.
     Malformed(DecodeError),
     /// Refused: the version tells how to say so.
@@ -163,8 +161,8 @@ impl Greeting {
         let mut buffer = Vec::new();
         let length = read_frame(transport, &mut buffer, &listener.greet_limits).await?;
         let rest = buffer.split_off(length);
-        let connect = codec::decode_connect(&buffer, &listener.greet_limits)
-            .map_err(Failure::Malformed)?;
+        let connect =
+            codec::decode_connect(&buffer, &listener.greet_limits).map_err(Failure::Malformed)?;
         let version = connect.version;
         let opening = session::open(&connect, &listener.session, random())
             .map_err(|reason| Failure::RefusedEarly(version, reason))?;
@@ -207,7 +205,8 @@ impl Greeting {
             method,
         };
         let claimed_name: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
-        let (username, method, proof) = match listener.authenticator.authenticate(credentials).await {
+        let (username, method, proof) = match listener.authenticator.authenticate(credentials).await
+        {
             Verdict::Accept {
                 username,
                 method,
@@ -216,7 +215,11 @@ impl Greeting {
             Verdict::Reject(reason) => {
                 shared.authentication_failed(peer.ip(), reason);
                 let who = who(claimed_name, &opening.client_id, "none");
-                return Err(Failure::Refused(version, Box::new(who), Denial::new(reason)));
+                return Err(Failure::Refused(
+                    version,
+                    Box::new(who),
+                    Denial::new(reason),
+                ));
             }
         };
         shared.bans.succeeded(peer.ip());
@@ -379,9 +382,9 @@ impl Greeting {
         let listener = &self.arrival.listener;
         let mut out = Vec::new();
         match &failure {
-            Failure::Gone | Failure::Tls(_) => {}
+            Failure::Gone => {}
             Failure::Malformed(error) => {
-                report::malformed_connect(shared, listener, self.arrival.peer, error);
+                report::malformed_connect(shared, listener, self.arrival.peer, *error);
                 codec::encode_connect_refusal(&mut out, error);
             }
             Failure::Refused(version, who, denial) => {

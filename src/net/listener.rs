@@ -99,8 +99,11 @@ impl Bound {
         match endpoint {
             Endpoint::Tcp(address) => {
                 let domain = socket2::Domain::for_address(*address);
-                let socket =
-                    socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+                let socket = socket2::Socket::new(
+                    domain,
+                    socket2::Type::STREAM,
+                    Some(socket2::Protocol::TCP),
+                )?;
                 if address.is_ipv6() {
                     // The IPv4 listener of the same port is a socket of its own.
                     socket.set_only_v6(true)?;
@@ -128,11 +131,15 @@ impl Bound {
         match self {
             Self::Tcp(listener) => {
                 let listener = listener.try_clone()?;
-                Ok(Registered::Tcp(tokio::net::TcpListener::from_std(listener)?))
+                Ok(Registered::Tcp(tokio::net::TcpListener::from_std(
+                    listener,
+                )?))
             }
             Self::Unix(listener, _) => {
                 let listener = listener.try_clone()?;
-                Ok(Registered::Unix(tokio::net::UnixListener::from_std(listener)?))
+                Ok(Registered::Unix(tokio::net::UnixListener::from_std(
+                    listener,
+                )?))
             }
         }
     }
@@ -164,7 +171,9 @@ impl Registered {
 fn remove_stale(path: &std::path::Path) -> io::Result<()> {
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         Err(_) => Ok(()),
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn malformed_connect(
     shared: &Shared,
     listener: &ListenerState,
     address: SocketAddr,
-    error: &DecodeError,
+    error: DecodeError,
 ) {
     shared.audit.record(&Event::MalformedConnect {
         address,
@@ -134,6 +134,12 @@ pub(super) fn accept_failed(shared: &Shared, listener: &str, error: &io::Error) 
 }
 
 pub(super) fn ended(shared: &Shared, who: &Who, end: &End, lasted: Duration) {
+    if let End::Socket(error) = end {
+        tracing::debug!(
+            "connection of {}: {error}",
+            who.client_id.as_str().escape_debug()
+        );
+    }
     if let End::Protocol(error) = end {
         shared.audit.record(&Event::ProtocolError {
             who,

@@ -249,7 +249,8 @@ impl Serving {
         now: Instant,
     ) -> Result<(), End> {
         match step {
-            Step::Continue => Ok(()),
+            // After an acknowledgement, what waited for the window is sent with the rest of the turn.
+            Step::Continue | Step::WindowOpened => Ok(()),
             Step::Publish(incoming) => self.publish(&incoming, core, now),
             Step::Subscribe(subscribe) => {
                 let start = super::subscribing::Subscribing {
@@ -258,7 +259,8 @@ impl Serving {
                     client: &mut self.client,
                     session,
                 };
-                let replay = start.subscribe(&subscribe, &mut self.connection, now, &mut core.output)?;
+                let replay =
+                    start.subscribe(&subscribe, &mut self.connection, now, &mut core.output)?;
                 self.replay.extend(replay);
                 Ok(())
             }
@@ -272,15 +274,18 @@ impl Serving {
                 start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output);
                 Ok(())
             }
-            // What waited for the window is sent with the rest of the turn.
-            Step::WindowOpened => Ok(()),
             Step::Disconnect { reason, .. } => Err(End::Client { reason }),
             Step::Authenticate(_) => Err(End::Protocol(not_expected_auth())),
         }
     }
 
     #[inline]
-    fn publish(&mut self, incoming: &Incoming<'_>, core: &mut Core, now: Instant) -> Result<(), End> {
+    fn publish(
+        &mut self,
+        incoming: &Incoming<'_>,
+        core: &mut Core,
+        now: Instant,
+    ) -> Result<(), End> {
         let publish = &incoming.publish;
         self.delta.received[usize::from(publish.qos.bits())] += 1;
         let topic = incoming.topic.as_str();
@@ -292,7 +297,12 @@ impl Serving {
         };
         // The decoder has checked the name; with a mount point in front it may be too long.
         let Some(name) = name else {
-            self.answer(publish.qos, publish.packet_id, ReasonCode::TOPIC_NAME_INVALID, core);
+            self.answer(
+                publish.qos,
+                publish.packet_id,
+                ReasonCode::TOPIC_NAME_INVALID,
+                core,
+            );
             return Ok(());
         };
         if self.listener.message_size_limit != 0
@@ -378,7 +388,10 @@ impl Serving {
         denial: &Denial,
         core: &mut Core,
     ) -> Result<(), End> {
-        let by_rate = matches!(denial.reason, DenyReason::MessageRate | DenyReason::ByteRate);
+        let by_rate = matches!(
+            denial.reason,
+            DenyReason::MessageRate | DenyReason::ByteRate
+        );
         if by_rate && self.client.rate_action() == RateAction::Disconnect {
             return Err(End::Rate);
         }
@@ -510,8 +523,7 @@ impl Serving {
         }
         let client = &self.client;
         let allowed = |delivery: &Delivery| client.may_receive(delivery.message.topic.as_str());
-        let dropped =
-            session.mailbox.retain(allowed) + self.connection.retain_deliveries(allowed);
+        let dropped = session.mailbox.retain(allowed) + self.connection.retain_deliveries(allowed);
         self.replay.retain(|delivery| allowed(delivery));
         self.delta.dropped_denied += dropped as u64;
         Ok(())
@@ -531,7 +543,13 @@ impl Serving {
 
     /// The connection is over: tells the peer if it can be told, gives the session back, and tells
     /// the operator.
-    pub(crate) fn end(mut self: Box<Self>, end: &End, core: &mut Core, session: &Arc<Session>, now: Instant) {
+    pub(crate) fn end(
+        mut self: Box<Self>,
+        end: &End,
+        core: &mut Core,
+        session: &Arc<Session>,
+        now: Instant,
+    ) {
         if let Some(reason) = end.reason_code() {
             self.connection.goodbye(reason, &mut core.output);
         }
@@ -556,7 +574,12 @@ impl Serving {
         self.release(session, Instant::now(), &mut wakes);
     }
 
-    fn release(self: Box<Self>, session: &Arc<Session>, now: Instant, wakes: &mut crate::broker::Wakes) {
+    fn release(
+        self: Box<Self>,
+        session: &Arc<Session>,
+        now: Instant,
+        wakes: &mut crate::broker::Wakes,
+    ) {
         let this = *self;
         let (mut state, will) = this.connection.into_session();
         // Retained messages that were not sent yet are still owed to a session that goes on.
@@ -587,9 +610,9 @@ pub(crate) fn will_message(
         qos: will.qos,
         retain: will.retain,
         // Counted from when the will is published, which its delay puts off.
-        expires_at: will.expiry_interval_s.and_then(|seconds| {
-            Message::expiry(seconds.saturating_add(will.delay_s), now)
-        }),
+        expires_at: will
+            .expiry_interval_s
+            .and_then(|seconds| Message::expiry(seconds.saturating_add(will.delay_s), now)),
         author: Arc::clone(author),
     })
 }
@@ -622,4 +645,3 @@ fn publish_code(reason: ReasonCode) -> ReasonCode {
         _ => ReasonCode::NOT_AUTHORIZED,
     }
 }
-

@@ -11,7 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{AlertDescription, CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    AlertDescription, CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// TLS settings of one listener.
@@ -71,23 +73,44 @@ pub struct Tls {
 
 /// Suites by OpenSSL's names.
 const TLS12_SUITES: [(&str, rustls::CipherSuite); 6] = [
-    ("ECDHE-ECDSA-AES256-GCM-SHA384", rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-    ("ECDHE-ECDSA-AES128-GCM-SHA256", rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    (
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ),
     (
         "ECDHE-ECDSA-CHACHA20-POLY1305",
         rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
     ),
-    ("ECDHE-RSA-AES256-GCM-SHA384", rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    ("ECDHE-RSA-AES128-GCM-SHA256", rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    (
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ),
     (
         "ECDHE-RSA-CHACHA20-POLY1305",
         rustls::CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     ),
 ];
 const TLS13_SUITES: [(&str, rustls::CipherSuite); 3] = [
-    ("TLS_AES_256_GCM_SHA384", rustls::CipherSuite::TLS13_AES_256_GCM_SHA384),
-    ("TLS_AES_128_GCM_SHA256", rustls::CipherSuite::TLS13_AES_128_GCM_SHA256),
-    ("TLS_CHACHA20_POLY1305_SHA256", rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
+    (
+        "TLS_AES_256_GCM_SHA384",
+        rustls::CipherSuite::TLS13_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_AES_128_GCM_SHA256",
+        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_CHACHA20_POLY1305_SHA256",
+        rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ),
 ];
 
 /// The provider all of the program uses: aws-lc-rs, hybrid post-quantum key exchange first.
@@ -119,7 +142,8 @@ pub fn load(settings: &TlsSettings) -> Result<Tls, Vec<TlsError>> {
         // As mosquitto: a certificate is not even asked for.
         Some(WebPkiClientVerifier::no_client_auth())
     };
-    let (Some(verifier), Some(certificate), true) = (verifier, certificate, errors.is_empty()) else {
+    let (Some(verifier), Some(certificate), true) = (verifier, certificate, errors.is_empty())
+    else {
         return Err(errors);
     };
     let versions: &[&SupportedProtocolVersion] = if settings.tls12 {
@@ -203,7 +227,8 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
             "decrypt it with `openssl pkey -in FILE -out FILE` and restrict its permissions to 0600"
                 .into()
         } else {
-            "expected -----BEGIN PRIVATE KEY----- (PKCS #8, PKCS #1 and SEC 1 are understood)".into()
+            "expected -----BEGIN PRIVATE KEY----- (PKCS #8, PKCS #1 and SEC 1 are understood)"
+                .into()
         }),
     })
 }
@@ -311,7 +336,11 @@ fn restricted(settings: &TlsSettings) -> CryptoProvider {
     let tls12 = wanted(&settings.ciphers, &TLS12_SUITES);
     let tls13 = wanted(&settings.ciphers_tls13, &TLS13_SUITES);
     provider.cipher_suites.retain(|suite| {
-        let allowed = if suite.tls13().is_some() { &tls13 } else { &tls12 };
+        let allowed = if suite.tls13().is_some() {
+            &tls13
+        } else {
+            &tls12
+        };
         allowed
             .as_ref()
             .is_none_or(|allowed| allowed.contains(&suite.suite()))
@@ -332,9 +361,11 @@ fn describe(file: &Path, chain: &[CertificateDer<'_>]) -> Result<ServerCertifica
         .ok()
         .flatten()
         .is_some_and(|names| {
-            names.value.general_names.iter().any(|name| {
-                matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
-            })
+            names
+                .value
+                .general_names
+                .iter()
+                .any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
         });
     Ok(ServerCertificate {
         not_after: certificate.validity().not_after.timestamp(),

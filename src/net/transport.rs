@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// The socket under a connection.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix-domain socket.
@@ -41,6 +41,13 @@ impl Socket {
             Self::Tcp(stream) => Unregistered::Tcp(stream.into_std()?),
             Self::Unix(stream) => Unregistered::Unix(stream.into_std()?),
         })
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
     }
 
     /// `TCP_NODELAY`, where there is such a thing.
@@ -171,11 +178,14 @@ impl Transport {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(result) => result?,
         }
+        let full = buf.remaining() == 0;
         let received = buf.filled();
-        let more = buf.remaining() == 0;
         if received.is_empty() {
             return Poll::Ready(Ok(Input::Closed));
         }
+        // A read that gave something has not registered the task to be woken for the next bytes;
+        // asking for readiness does, without a system call.
+        let more = full || self.socket.poll_read_ready(cx).is_ready();
         let Some(tls) = &mut self.tls else {
             into.extend_from_slice(received);
             return Poll::Ready(Ok(Input::Bytes { more }));

@@ -21,7 +21,7 @@ pub fn counted_address(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
-        address => address,
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -149,7 +149,11 @@ mod tests {
             admission.admit(address, now).err(),
             Some(DenyReason::ConnectionsPerAddress)
         );
-        assert!(admission.admit("192.0.2.2".parse().expect("address"), now).is_ok());
+        assert!(
+            admission
+                .admit("192.0.2.2".parse().expect("address"), now)
+                .is_ok()
+        );
         drop(first);
         assert!(admission.admit(address, now).is_ok());
     }
@@ -164,8 +168,16 @@ mod tests {
         let _held = admission
             .admit("2001:db8::1".parse().expect("address"), now)
             .expect("first");
-        assert!(admission.admit("2001:db8::2".parse().expect("address"), now).is_err());
-        assert!(admission.admit("2001:db8:0:1::2".parse().expect("address"), now).is_ok());
+        assert!(
+            admission
+                .admit("2001:db8::2".parse().expect("address"), now)
+                .is_err()
+        );
+        assert!(
+            admission
+                .admit("2001:db8:0:1::2".parse().expect("address"), now)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -185,6 +197,10 @@ mod tests {
             admission.admit(address, now).err(),
             Some(DenyReason::ConnectRate)
         );
-        assert!(admission.admit(address, now + Duration::from_secs(2)).is_ok());
+        assert!(
+            admission
+                .admit(address, now + Duration::from_secs(2))
+                .is_ok()
+        );
     }
 }

@@ -16,11 +16,11 @@ pub const STEP_BUDGET: usize = 20_000;
 
 /// Why a filter is not contained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotContained {
+pub(crate) struct NotContained {
     /// The refusal.
-    pub denial: Denial,
+    pub(crate) denial: Denial,
     /// A topic that the filter matches and the rules do not grant; `None` if the budget ran out.
-    pub witness: Option<String>,
+    pub(crate) witness: Option<String>,
 }
 
 /// A rule on the way down: whether it has met its `#`.
@@ -74,7 +74,7 @@ pub(crate) fn contained(rules: &Rules, filter: &str, budget: usize) -> Result<()
         }
         let next = levels.get(state.depth.min(levels.len())).copied();
         let tail = levels.last() == Some(&"#") && state.depth + 1 >= levels.len();
-        if state.depth > 0 && (state.depth == levels.len() || tail) {
+        if state.depth > 0 && (state.depth == levels.len() || tail) && !is_empty_name(&state) {
             check_end(rules, &state, wildcard)?;
         }
         let settled = state.live.iter().all(|live| live.past_hash);
@@ -95,6 +95,15 @@ pub(crate) fn contained(rules: &Rules, filter: &str, budget: usize) -> Result<()
     Ok(())
 }
 
+/// One empty level alone is no Topic Name [MQTT-4.7.3-1]: nothing can be published to it.
+fn is_empty_name(state: &State<'_>) -> bool {
+    state.depth == 1
+        && state
+            .path
+            .as_ref()
+            .is_some_and(|step| step.symbol == Symbol::Literal(""))
+}
+
 fn all(rules: &Rules) -> Vec<Live> {
     let mut live = Vec::new();
     for (list, bound) in rules.lists.iter().enumerate() {
@@ -109,7 +118,7 @@ fn all(rules: &Rules) -> Vec<Live> {
     live
 }
 
-fn rule<'a>(rules: &'a Rules, live: &Live) -> Option<&'a BoundRule> {
+fn rule(rules: &Rules, live: Live) -> Option<&BoundRule> {
     rules
         .lists
         .get(usize::from(live.list))?
@@ -123,7 +132,7 @@ fn alphabet<'a>(rules: &'a Rules, state: &State<'_>) -> Vec<Symbol<'a>> {
         .live
         .iter()
         .filter(|live| !live.past_hash)
-        .filter_map(|live| match rule(rules, live)?.levels.get(state.depth)? {
+        .filter_map(|live| match rule(rules, *live)?.levels.get(state.depth)? {
             Level::Literal(literal) => Some(&**literal),
             Level::Plus | Level::Hash => None,
         })
@@ -135,7 +144,8 @@ fn alphabet<'a>(rules: &'a Rules, state: &State<'_>) -> Vec<Symbol<'a>> {
 }
 
 fn advance<'a>(rules: &Rules, state: &State<'a>, symbol: Symbol<'a>) -> State<'a> {
-    let reserved = state.depth == 0 && matches!(symbol, Symbol::Literal(text) if text.starts_with('$'));
+    let reserved =
+        state.depth == 0 && matches!(symbol, Symbol::Literal(text) if text.starts_with('$'));
     let live = state
         .live
         .iter()
@@ -143,7 +153,7 @@ fn advance<'a>(rules: &Rules, state: &State<'a>, symbol: Symbol<'a>) -> State<'a
             if live.past_hash {
                 return Some(*live);
             }
-            match (rule(rules, live)?.levels.get(state.depth)?, symbol) {
+            match (rule(rules, *live)?.levels.get(state.depth)?, symbol) {
                 (Level::Hash | Level::Plus, _) if reserved => None,
                 (Level::Hash, _) => Some(Live {
                     past_hash: true,
@@ -171,9 +181,7 @@ fn check_end(rules: &Rules, state: &State<'_>, wildcard: bool) -> Result<(), Not
         state
             .live
             .iter()
-            .find(|live| {
-                usize::from(live.list) == list && usize::try_from(live.index) == Ok(index)
-            })
+            .find(|live| usize::from(live.list) == list && usize::try_from(live.index) == Ok(index))
             .is_some_and(|live| {
                 live.past_hash
                     || rule.levels.len() == state.depth
@@ -185,7 +193,14 @@ fn check_end(rules: &Rules, state: &State<'_>, wildcard: bool) -> Result<(), Not
     match decided {
         Decided::Allowed(_) => Ok(()),
         Decided::Denied(reason, line) => Err(NotContained {
-            denial: rules.denial(if wildcard { DenyReason::Wildcard } else { reason }, line),
+            denial: rules.denial(
+                if wildcard {
+                    DenyReason::Wildcard
+                } else {
+                    reason
+                },
+                line,
+            ),
             witness: Some(witness(state)),
         }),
     }

@@ -138,7 +138,11 @@ impl Gate {
 
     /// Admits an authenticated client to be judged.
     pub fn client(&self, who: Who, budget: BudgetSettings) -> Client {
-        let rights = self.rights_of(who.username.as_deref(), who.client_id.as_str(), who.listener);
+        let rights = self.rights_of(
+            who.username.as_deref(),
+            who.client_id.as_str(),
+            who.listener,
+        );
         Client {
             who: Arc::new(who),
             rights,
@@ -164,7 +168,11 @@ impl Gate {
     #[cold]
     fn rebind(&self, client: &mut Client) {
         let who = &client.who;
-        client.rights = self.rights_of(who.username.as_deref(), who.client_id.as_str(), who.listener);
+        client.rights = self.rights_of(
+            who.username.as_deref(),
+            who.client_id.as_str(),
+            who.listener,
+        );
         // Until its subscriptions are proved again each delivery is judged by itself.
         client.proved = false;
         client.last_allowed = None;
@@ -200,7 +208,12 @@ impl Gate {
     }
 
     #[cold]
-    fn over_budget(&self, client: &mut Client, message: Message, spent: Spent) -> Decision<Message> {
+    fn over_budget(
+        &self,
+        client: &mut Client,
+        message: Message,
+        spent: Spent,
+    ) -> Decision<Message> {
         let (reason, until) = match spent {
             Spent::Messages(until) => (DenyReason::MessageRate, until),
             Spent::Bytes(until) => (DenyReason::ByteRate, until),

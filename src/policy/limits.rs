@@ -49,7 +49,7 @@ impl TokenBucket {
             Ok(())
         } else {
             // One nanosecond later than empty, the bucket is not empty.
-            Err(now + (ahead - burst) + Duration::from_nanos(1))
+            Err(now + ahead.saturating_sub(burst) + Duration::from_nanos(1))
         }
     }
 

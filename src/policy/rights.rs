@@ -140,9 +140,9 @@ impl Rights {
 
     /// As [`Rights::deliver`], when only the answer is wanted.
     pub(crate) fn may_receive(&self, topic: &str) -> bool {
-        self.rules.as_ref().is_none_or(|rules| {
-            matches!(rules.decide(topic, false), Decided::Allowed(_))
-        })
+        self.rules
+            .as_ref()
+            .is_none_or(|rules| matches!(rules.decide(topic, false), Decided::Allowed(_)))
     }
 
     /// Whether the client may subscribe.

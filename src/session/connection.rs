@@ -14,13 +14,13 @@ use crate::message::Delivery;
 use crate::policy::Admitted;
 use crate::topic::TopicName;
 
+use super::ProtocolError;
 use super::alias::{InboundAliases, Naming, OutboundAliases};
 use super::keep_alive::KeepAlive;
 use super::opening::{Opening, Settings};
 use super::outbound::{Sent, Window};
 use super::state::SessionState;
 use super::will::Will;
-use super::ProtocolError;
 
 /// What the caller has to do after a packet.
 #[derive(Debug)]

@@ -97,7 +97,8 @@ impl Outbound {
     }
 
     pub(crate) fn has_room(&self, window: Window) -> bool {
-        let bytes_left = window.bytes == 0 || self.in_window == 0 || self.inflight_bytes < window.bytes;
+        let bytes_left =
+            window.bytes == 0 || self.in_window == 0 || self.inflight_bytes < window.bytes;
         self.in_window < window.messages && bytes_left
     }
 
@@ -239,7 +240,12 @@ impl Outbound {
             if let Some(entry) = self.inflight.get(&id) {
                 self.in_window += 1;
                 self.inflight_bytes += entry.bytes;
-                return Some((id, self.inflight.get(&id).and_then(|entry| entry.delivery.as_ref())));
+                return Some((
+                    id,
+                    self.inflight
+                        .get(&id)
+                        .and_then(|entry| entry.delivery.as_ref()),
+                ));
             }
         }
     }

@@ -60,10 +60,7 @@ impl<T> FilterNode<T> {
 
     /// Things that keep this node alive.
     fn content(&self) -> usize {
-        self.values.len()
-            + self.rest.len()
-            + usize::from(self.plus.is_some())
-            + self.children.len()
+        self.values.len() + self.rest.len() + usize::from(self.plus.is_some()) + self.children.len()
     }
 }
 
@@ -83,7 +80,10 @@ fn parts(filter: &str) -> (impl Iterator<Item = &str> + Clone, bool) {
         Some(head) => (head.strip_suffix('/'), true),
         None => (Some(filter), false),
     };
-    (levels.into_iter().flat_map(|levels| levels.split('/')), hash)
+    (
+        levels.into_iter().flat_map(|levels| levels.split('/')),
+        hash,
+    )
 }
 
 impl<T> FilterTree<T> {
@@ -123,7 +123,11 @@ impl<T> FilterTree<T> {
         for level in levels.clone() {
             node = node.child_mut(level)?;
         }
-        let list = if hash { &mut node.rest } else { &mut node.values };
+        let list = if hash {
+            &mut node.rest
+        } else {
+            &mut node.values
+        };
         let index = list.iter().position(&mut wanted)?;
         let value = list.swap_remove(index);
         self.len -= 1;
@@ -316,7 +320,7 @@ impl<T> NameTree<T> {
                     if depth == 0 {
                         // From here on the `#` is met below the first level, where `$` is a
                         // character like others.
-                        self.drain_below(&mut stack, &mut visit);
+                        visit_all(stack, &mut visit);
                         return;
                     }
                 }
@@ -329,20 +333,20 @@ impl<T> NameTree<T> {
             }
         }
     }
+}
 
-    fn drain_below<'a>(
-        &'a self,
-        stack: &mut Vec<(&'a NameNode<T>, usize)>,
-        visit: &mut impl FnMut(&'a T) -> ControlFlow<()>,
-    ) {
-        while let Some((node, _)) = stack.pop() {
-            if let Some(value) = &node.value
-                && visit(value).is_break()
-            {
-                return;
-            }
-            stack.extend(node.children.values().rev().map(|child| (child, 1)));
+/// Visits the values of these nodes and of everything below them.
+fn visit_all<'a, T>(
+    mut stack: Vec<(&'a NameNode<T>, usize)>,
+    visit: &mut impl FnMut(&'a T) -> ControlFlow<()>,
+) {
+    while let Some((node, _)) = stack.pop() {
+        if let Some(value) = &node.value
+            && visit(value).is_break()
+        {
+            return;
         }
+        stack.extend(node.children.values().rev().map(|child| (child, 1)));
     }
 }
 
@@ -372,7 +376,14 @@ mod tests {
     }
 
     fn filters() -> impl Strategy<Value = Vec<String>> {
-        let level = prop_oneof![Just("a"), Just("b"), Just(""), Just("$s"), Just("+"), Just("#")];
+        let level = prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just(""),
+            Just("$s"),
+            Just("+"),
+            Just("#")
+        ];
         let filter = prop::collection::vec(level, 1..5)
             .prop_map(|levels| levels.join("/"))
             .prop_filter("valid", |filter| check_filter(filter).is_ok());

@@ -195,7 +195,8 @@ fn bind_pattern(
     }
     // `$` at the start of a name would turn `%c/…` into a rule for reserved topics.
     let starts_with_name = rule.filter.starts_with("%c") || rule.filter.starts_with("%u");
-    if starts_with_name && matches!(levels.first(), Some(Level::Literal(name)) if name.starts_with('$'))
+    if starts_with_name
+        && matches!(levels.first(), Some(Level::Literal(name)) if name.starts_with('$'))
     {
         return Err(BadName);
     }

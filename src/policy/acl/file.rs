@@ -129,7 +129,11 @@ impl Parser {
         }
         let line = line.trim_end();
         if line.starts_with('\t') {
-            self.error(number, 1, "the line begins with a tab; only spaces may stand there".into());
+            self.error(
+                number,
+                1,
+                "the line begins with a tab; only spaces may stand there".into(),
+            );
             return;
         }
         let trimmed = line.trim_start_matches(' ');
@@ -172,7 +176,11 @@ impl Parser {
 
     fn user(&mut self, place: Place, name: &str) {
         if name.is_empty() {
-            self.error(place.number, place.column, "expected a user name after user".into());
+            self.error(
+                place.number,
+                place.column,
+                "expected a user name after user".into(),
+            );
             return;
         }
         if name.contains(" #") {
@@ -202,7 +210,9 @@ impl Parser {
                     self.warn(
                         "access-word-as-topic",
                         place.number,
-                        format!("grants readwrite on the topic {rest:?}: a single word is the topic"),
+                        format!(
+                            "grants readwrite on the topic {rest:?}: a single word is the topic"
+                        ),
                     );
                 }
                 (Access::ReadWrite, rest, place.column)
@@ -262,7 +272,8 @@ impl Parser {
             self.warn(
                 "substitution-inside-level",
                 line,
-                "%c and %u are replaced only where they are a whole level; here they are text".into(),
+                "%c and %u are replaced only where they are a whole level; here they are text"
+                    .into(),
             );
         }
         if filter.contains('*') {
@@ -285,7 +296,8 @@ impl Parser {
             self.warn(
                 "topic-does-not-substitute",
                 line,
-                "%c and %u are replaced in pattern rules only; in a topic rule they are text".into(),
+                "%c and %u are replaced in pattern rules only; in a topic rule they are text"
+                    .into(),
             );
         }
         if !pattern && self.user.is_none() {
@@ -331,7 +343,10 @@ fn check(filter: &str) -> Result<(), String> {
             }
             _ => "",
         };
-        format!("{:?} is no valid Topic Filter: {error}{hint}", shortened(filter))
+        format!(
+            "{:?} is no valid Topic Filter: {error}{hint}",
+            shortened(filter)
+        )
     })
 }
 
@@ -350,7 +365,10 @@ mod tests {
     fn errors(text: &str) -> Vec<(u32, u32)> {
         match AclFile::parse("acl", text) {
             Ok(_) => Vec::new(),
-            Err(errors) => errors.iter().map(|error| (error.line, error.column)).collect(),
+            Err(errors) => errors
+                .iter()
+                .map(|error| (error.line, error.column))
+                .collect(),
         }
     }
 
@@ -360,7 +378,17 @@ mod tests {
                     user \ntopic read a+\npattern\ntopic \"a b\"\ntopic read a # x\n";
         assert_eq!(
             errors(text),
-            [(2, 1), (3, 1), (4, 7), (5, 3), (6, 5), (7, 12), (8, 9), (9, 7), (10, 12)]
+            [
+                (2, 1),
+                (3, 1),
+                (4, 7),
+                (5, 3),
+                (6, 6),
+                (7, 12),
+                (8, 9),
+                (9, 7),
+                (10, 12)
+            ]
         );
     }
 
@@ -370,7 +398,11 @@ mod tests {
         assert_eq!(file.anonymous.len(), 2);
         assert_eq!(file.anonymous[0].access, Access::ReadWrite);
         assert_eq!(&*file.anonymous[0].filter, "deny");
-        assert!(file.warnings().iter().any(|warning| warning.name == "access-word-as-topic"));
+        assert!(
+            file.warnings()
+                .iter()
+                .any(|warning| warning.name == "access-word-as-topic")
+        );
     }
 
     #[test]
