@@ -74,11 +74,13 @@ pub(crate) fn contained(rules: &Rules, filter: &str, budget: usize) -> Result<()
         }
         let next = levels.get(state.depth.min(levels.len())).copied();
         let tail = levels.last() == Some(&"#") && state.depth + 1 >= levels.len();
-        if state.depth > 0 && (state.depth == levels.len() || tail) && !is_empty_name(&state) {
+        let may_end =
+            state.depth > 0 && (state.depth == levels.len() || tail) && !is_empty_name(&state);
+        if may_end {
             check_end(rules, &state, wildcard)?;
         }
         let settled = state.live.iter().all(|live| live.past_hash);
-        if tail && state.depth > 0 && settled {
+        if tail && may_end && settled {
             // Whatever follows, the same rules match.
             continue;
         }
