@@ -3,7 +3,7 @@
 //!
 //! Pure code: packets and deliveries go in, bytes for the peer and one [`Step`] for the caller
 //! come out. It knows no socket, no clock, no other client and no rule about who may do what.
-//! Start with [`connection`].
+//! Start with `connection`.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
