@@ -1,1 +1,30 @@
-//! To be written.
+//! Who somebody is: passwords, client certificates, and the order in which they are asked for.
+//!
+//! [`PasswordFile`] is what the operator wrote, [`Verifier`] hashes on threads of its own,
+//! [`CertificateIdentity`] is what a client certificate says, and [`Authenticator`] is one
+//! listener's rules as of one generation of the configuration. Nothing here knows what somebody
+//! may do; that is [`crate::policy`]. Clear passwords exist only as [`Secret`] and only between
+//! CONNECT and the end of the hash run.
+
+mod authenticator;
+mod cache;
+mod certificate;
+mod counters;
+mod distinguished_name;
+mod hash;
+mod limits;
+mod password_file;
+mod secret;
+mod verifier;
+
+pub use authenticator::{
+    Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, IdentitySource, Proof,
+    Verdict,
+};
+pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
+pub use counters::{AuthCounters, AuthFigures};
+pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
+pub use limits::ParseOptions;
+pub use password_file::{PasswordError, PasswordFile, PasswordProblem, PasswordWarning};
+pub use secret::Secret;
+pub use verifier::{Verifier, VerifierSettings, VerifyError};

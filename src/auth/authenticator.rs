@@ -1,0 +1,265 @@
+//! One listener's rules for who may connect, in mosquitto's order.
+//!
+//! 1. Where the certificate is the identity, nothing else counts: user name and password of
+//!    CONNECT are dropped, and neither `allow_anonymous` nor the password file is asked.
+//! 2. A client without a user name is anonymous.
+//! 3. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
+//! 4. Without one, a user name is taken unchecked where `allow_anonymous` is true and refused
+//!    where it is not.
+//!
+//! An [`Authenticator`] does not change. A reload makes another one and asks it, for each client
+//! that is connected, whether the [`Proof`] it came in by would still do.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateDer;
+
+use crate::policy::DenyReason;
+
+use super::certificate::CertificateIdentity;
+use super::hash::StoredHash;
+use super::password_file::PasswordFile;
+use super::secret::Secret;
+use super::verifier::{Verifier, VerifyError};
+
+/// Where a certificate holds the user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdentitySource {
+    /// `use_identity_as_username`: in its Common Name.
+    CommonName,
+    /// `use_subject_as_username`: in its whole subject.
+    Subject,
+}
+
+/// Answers whether a client certificate that was trusted once still is.
+pub trait CertificateTrust: Debug + Send + Sync {
+    /// Whether the chain, the client's own certificate first, is trusted and not revoked.
+    fn is_trusted(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> bool;
+}
+
+/// What one listener asks of its clients.
+#[derive(Clone, Debug, Default)]
+pub struct AuthenticatorSettings {
+    /// `allow_anonymous`, as it holds for this listener.
+    pub allow_anonymous: bool,
+    /// `password_file`.
+    pub password_file: Option<Arc<PasswordFile>>,
+    /// `use_identity_as_username` or `use_subject_as_username`.
+    pub identity: Option<IdentitySource>,
+    /// `require_certificate`.
+    pub require_certificate: bool,
+    /// Asked about certificates of resumed TLS sessions and of connected clients.
+    pub trust: Option<Arc<dyn CertificateTrust>>,
+}
+
+/// What a client says of itself in CONNECT and has proved in TLS.
+#[derive(Debug)]
+pub struct Credentials {
+    /// User Name of CONNECT.
+    pub username: Option<String>,
+    /// Password of CONNECT.
+    pub password: Option<Secret>,
+    /// The certificate of the TLS connection.
+    pub certificate: Option<CertificateIdentity>,
+    /// Where the client connects from.
+    pub address: IpAddr,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The client may come in.
+    Accept {
+        /// Who it is; `None` for an anonymous client.
+        username: Option<Arc<str>>,
+        /// How that is known: `anonymous`, `password` or `certificate`.
+        method: &'static str,
+        /// For the question whether it still may, after a reload.
+        proof: Proof,
+    },
+    /// It may not.
+    Reject(DenyReason),
+}
+
+/// What a client's right to be connected rests on.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    basis: Basis,
+    certificate: Option<CertificateIdentity>,
+}
+
+#[derive(Clone, Debug)]
+enum Basis {
+    Anonymous,
+    /// A user name that nothing vouches for.
+    Claimed,
+    Password {
+        username: Arc<str>,
+        hash: Arc<StoredHash>,
+    },
+    Certificate(IdentitySource),
+}
+
+/// One listener's rules as of one generation of the configuration.
+#[derive(Debug)]
+pub struct Authenticator {
+    settings: AuthenticatorSettings,
+    verifier: Option<Arc<Verifier>>,
+}
+
+impl Authenticator {
+    /// The rules, and the threads that hash.
+    pub fn new(settings: AuthenticatorSettings, verifier: Arc<Verifier>) -> Self {
+        Self {
+            settings,
+            verifier: Some(verifier),
+        }
+    }
+
+    /// Lets everybody in under the name they give: what a listener with no authentication
+    /// configured and `allow_anonymous true` does.
+    pub fn open() -> Self {
+        Self {
+            settings: AuthenticatorSettings {
+                allow_anonymous: true,
+                ..AuthenticatorSettings::default()
+            },
+            verifier: None,
+        }
+    }
+
+    /// What the listener asks of its clients.
+    pub fn settings(&self) -> &AuthenticatorSettings {
+        &self.settings
+    }
+
+    /// Decides.
+    pub async fn authenticate(&self, credentials: Credentials) -> Verdict {
+        match self.decide(credentials).await {
+            Ok(accepted) => accepted,
+            Err(reason) => Verdict::Reject(reason),
+        }
+    }
+
+    async fn decide(&self, credentials: Credentials) -> Result<Verdict, DenyReason> {
+        let Credentials {
+            username,
+            password,
+            certificate,
+            address: _,
+        } = credentials;
+        self.check_certificate(certificate.as_ref())?;
+        if let Some(source) = self.settings.identity {
+            let certificate = certificate.ok_or(DenyReason::NoCertificate)?;
+            let username = match source {
+                IdentitySource::CommonName => certificate.common_name(),
+                IdentitySource::Subject => certificate.subject(),
+            };
+            let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
+            let username = Some(Arc::clone(username));
+            let basis = Basis::Certificate(source);
+            return Ok(accept(username, "certificate", basis, Some(certificate)));
+        }
+        let Some(username) = username else {
+            if !self.settings.allow_anonymous {
+                return Err(DenyReason::AnonymousForbidden);
+            }
+            return Ok(accept(None, "anonymous", Basis::Anonymous, certificate));
+        };
+        let Some(file) = &self.settings.password_file else {
+            if !self.settings.allow_anonymous {
+                return Err(DenyReason::BadCredentials);
+            }
+            let username = Some(username.into());
+            return Ok(accept(username, "anonymous", Basis::Claimed, certificate));
+        };
+        let hash = self.verify(file, &username, password).await?;
+        let username: Arc<str> = username.into();
+        let basis = Basis::Password {
+            username: Arc::clone(&username),
+            hash,
+        };
+        Ok(accept(Some(username), "password", basis, certificate))
+    }
+
+    async fn verify(
+        &self,
+        file: &PasswordFile,
+        username: &str,
+        password: Option<Secret>,
+    ) -> Result<Arc<StoredHash>, DenyReason> {
+        // A user name without a password costs nothing, whoever it is.
+        let password = password.ok_or(DenyReason::BadCredentials)?;
+        let verifier = self.verifier.as_ref().ok_or(DenyReason::AuthUnavailable)?;
+        match verifier.verify(file, username, password).await {
+            Ok(Some(hash)) => Ok(hash),
+            Ok(None) => Err(DenyReason::BadCredentials),
+            Err(VerifyError::Busy) => Err(DenyReason::AuthBusy),
+            Err(VerifyError::Unavailable) => Err(DenyReason::AuthUnavailable),
+        }
+    }
+
+    /// The handshake has verified the certificate, except where it resumed an older session.
+    fn check_certificate(
+        &self,
+        certificate: Option<&CertificateIdentity>,
+    ) -> Result<(), DenyReason> {
+        let Some(certificate) = certificate else {
+            if self.settings.require_certificate {
+                return Err(DenyReason::NoCertificate);
+            }
+            return Ok(());
+        };
+        if certificate.is_resumed() && !self.trusts(certificate) {
+            return Err(DenyReason::BadCertificateIdentity);
+        }
+        Ok(())
+    }
+
+    fn trusts(&self, certificate: &CertificateIdentity) -> bool {
+        let now = SystemTime::now();
+        !certificate.has_expired(now)
+            && self
+                .settings
+                .trust
+                .as_ref()
+                .is_none_or(|trust| trust.is_trusted(certificate.chain(), now))
+    }
+
+    /// Whether a client that came in with this proof would still be let in: not if its user or
+    /// certificate is gone, its password has another hash, or the rules have changed.
+    pub fn still_holds(&self, proof: &Proof) -> bool {
+        let settings = &self.settings;
+        match &proof.certificate {
+            Some(certificate) if !self.trusts(certificate) => return false,
+            None if settings.require_certificate => return false,
+            _ => {}
+        }
+        match &proof.basis {
+            Basis::Certificate(source) => settings.identity == Some(*source),
+            _ if settings.identity.is_some() => false,
+            Basis::Anonymous => settings.allow_anonymous,
+            Basis::Claimed => settings.allow_anonymous && settings.password_file.is_none(),
+            Basis::Password { username, hash } => match &settings.password_file {
+                Some(file) => file.hash_of(username).is_some_and(|known| known == hash),
+                None => settings.allow_anonymous,
+            },
+        }
+    }
+}
+
+fn accept(
+    username: Option<Arc<str>>,
+    method: &'static str,
+    basis: Basis,
+    certificate: Option<CertificateIdentity>,
+) -> Verdict {
+    Verdict::Accept {
+        username,
+        method,
+        proof: Proof { basis, certificate },
+    }
+}
