@@ -1,1 +1,3 @@
-//! To be written.
+//! Builds, runs, reloads and stops everything.
+
+pub mod cli;

@@ -25,9 +25,9 @@ use super::password_file::PasswordFile;
 use super::secret::Secret;
 use super::verifier::{Verifier, VerifyError};
 
-/// Where a certificate holds the user name.
+/// Which name of a client certificate is its user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IdentitySource {
+pub enum Identity {
     /// `use_identity_as_username`: in its Common Name.
     CommonName,
     /// `use_subject_as_username`: in its whole subject.
@@ -45,14 +45,13 @@ pub trait CertificateTrust: Debug + Send + Sync {
 pub struct AuthenticatorSettings {
     /// `allow_anonymous`, as it holds for this listener.
     pub allow_anonymous: bool,
-    /// `password_file`.
-    pub password_file: Option<Arc<PasswordFile>>,
     /// `use_identity_as_username` or `use_subject_as_username`.
-    pub identity: Option<IdentitySource>,
-    /// `require_certificate`.
-    pub require_certificate: bool,
-    /// Asked about certificates of resumed TLS sessions and of connected clients.
-    pub trust: Option<Arc<dyn CertificateTrust>>,
+    pub identity: Option<Identity>,
+    /// `password_file`.
+    pub passwords: Option<Arc<PasswordFile>>,
+    /// Where certificates are required: asked about those of resumed TLS sessions and of
+    /// connected clients.
+    pub certificates: Option<Arc<dyn CertificateTrust>>,
 }
 
 /// What a client says of itself in CONNECT and has proved in TLS.
@@ -75,7 +74,7 @@ pub enum Verdict {
     Accept {
         /// Who it is; `None` for an anonymous client.
         username: Option<Arc<str>>,
-        /// How that is known: `anonymous`, `password` or `certificate`.
+        /// How that is known: one of [`Authenticator::methods`].
         method: &'static str,
         /// For the question whether it still may, after a reload.
         proof: Proof,
@@ -83,6 +82,11 @@ pub enum Verdict {
     /// It may not.
     Reject(DenyReason),
 }
+
+/// How a client proved who it is, as logs and metrics name it: by nothing, where it gave no name;
+/// by a password; by its certificate; by nothing although it gave a name; and `none` for those
+/// that proved nothing and were refused.
+const METHODS: &[&str] = &["anonymous", "password", "certificate", "unchecked", "none"];
 
 /// What a client's right to be connected rests on.
 #[derive(Clone, Debug)]
@@ -100,7 +104,7 @@ enum Basis {
         username: Arc<str>,
         hash: Arc<StoredHash>,
     },
-    Certificate(IdentitySource),
+    Certificate(Identity),
 }
 
 /// One listener's rules as of one generation of the configuration.
@@ -131,6 +135,11 @@ impl Authenticator {
         }
     }
 
+    /// Every value of `method`, for metrics that start at zero.
+    pub fn methods() -> &'static [&'static str] {
+        METHODS
+    }
+
     /// What the listener asks of its clients.
     pub fn settings(&self) -> &AuthenticatorSettings {
         &self.settings
@@ -155,8 +164,8 @@ impl Authenticator {
         if let Some(source) = self.settings.identity {
             let certificate = certificate.ok_or(DenyReason::NoCertificate)?;
             let username = match source {
-                IdentitySource::CommonName => certificate.common_name(),
-                IdentitySource::Subject => certificate.subject(),
+                Identity::CommonName => certificate.common_name(),
+                Identity::Subject => certificate.subject(),
             };
             let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
             let username = Some(Arc::clone(username));
@@ -169,12 +178,12 @@ impl Authenticator {
             }
             return Ok(accept(None, "anonymous", Basis::Anonymous, certificate));
         };
-        let Some(file) = &self.settings.password_file else {
+        let Some(file) = &self.settings.passwords else {
             if !self.settings.allow_anonymous {
                 return Err(DenyReason::BadCredentials);
             }
             let username = Some(username.into());
-            return Ok(accept(username, "anonymous", Basis::Claimed, certificate));
+            return Ok(accept(username, "unchecked", Basis::Claimed, certificate));
         };
         let hash = self.verify(file, &username, password).await?;
         let username: Arc<str> = username.into();
@@ -208,7 +217,7 @@ impl Authenticator {
         certificate: Option<&CertificateIdentity>,
     ) -> Result<(), DenyReason> {
         let Some(certificate) = certificate else {
-            if self.settings.require_certificate {
+            if self.settings.certificates.is_some() {
                 return Err(DenyReason::NoCertificate);
             }
             return Ok(());
@@ -224,7 +233,7 @@ impl Authenticator {
         !certificate.has_expired(now)
             && self
                 .settings
-                .trust
+                .certificates
                 .as_ref()
                 .is_none_or(|trust| trust.is_trusted(certificate.chain(), now))
     }
@@ -235,15 +244,15 @@ impl Authenticator {
         let settings = &self.settings;
         match &proof.certificate {
             Some(certificate) if !self.trusts(certificate) => return false,
-            None if settings.require_certificate => return false,
+            None if settings.certificates.is_some() => return false,
             _ => {}
         }
         match &proof.basis {
             Basis::Certificate(source) => settings.identity == Some(*source),
             _ if settings.identity.is_some() => false,
             Basis::Anonymous => settings.allow_anonymous,
-            Basis::Claimed => settings.allow_anonymous && settings.password_file.is_none(),
-            Basis::Password { username, hash } => match &settings.password_file {
+            Basis::Claimed => settings.allow_anonymous && settings.passwords.is_none(),
+            Basis::Password { username, hash } => match &settings.passwords {
                 Some(file) => file.hash_of(username).is_some_and(|known| known == hash),
                 None => settings.allow_anonymous,
             },

@@ -9,20 +9,58 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Credentials as this process knows them.
 pub(super) type Fingerprint = [u8; 32];
 
-/// The key of this process.
-pub(super) struct FingerprintKey(Zeroizing<[u8; 64]>);
+/// Bounds of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// `credential_cache`: entries; 0 switches it off.
+    pub entries: usize,
+    /// `credential_cache_seconds`: how long each stays.
+    pub time: Duration,
+}
 
-impl FingerprintKey {
-    pub(super) fn random() -> Result<Self, getrandom::Error> {
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            entries: 10_000,
+            time: Duration::from_hours(1),
+        }
+    }
+}
+
+/// A bounded set in which each entry stays for a fixed time from its verification on.
+pub struct CredentialCache {
+    settings: CacheSettings,
+    key: Zeroizing<[u8; 64]>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    entries: HashMap<Fingerprint, Instant>,
+    /// The same entries in the order in which they expire.
+    order: VecDeque<(Instant, Fingerprint)>,
+}
+
+impl CredentialCache {
+    /// An empty cache with a key of its own.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(settings: CacheSettings) -> Result<Self, getrandom::Error> {
         let mut key = Zeroizing::new([0; 64]);
         getrandom::fill(&mut *key)?;
-        Ok(Self(key))
+        Ok(Self {
+            settings,
+            key,
+            known: Mutex::default(),
+        })
     }
 
     pub(super) fn fingerprint(
@@ -31,7 +69,7 @@ impl FingerprintKey {
         password: &[u8],
         stored_hash: &str,
     ) -> Fingerprint {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*self.0).into());
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*self.key).into());
         for part in [username.as_bytes(), password, stored_hash.as_bytes()] {
             // Lengths first, or `ab` + `c` would be `a` + `bc`.
             mac.update(&(part.len() as u64).to_le_bytes());
@@ -39,62 +77,52 @@ impl FingerprintKey {
         }
         mac.finalize().into_bytes().into()
     }
-}
-
-/// A bounded set in which each entry stays for a fixed time from its verification on.
-#[derive(Debug)]
-pub(super) struct CredentialCache {
-    entries: HashMap<Fingerprint, Instant>,
-    /// The same entries in the order in which they expire.
-    order: VecDeque<(Instant, Fingerprint)>,
-    capacity: usize,
-    lifetime: Duration,
-}
-
-impl CredentialCache {
-    pub(super) fn new(capacity: usize, lifetime: Duration) -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-            capacity,
-            lifetime,
-        }
-    }
 
     pub(super) fn contains(&self, fingerprint: &Fingerprint, now: Instant) -> bool {
-        self.entries
+        self.known
+            .lock()
+            .entries
             .get(fingerprint)
             .is_some_and(|expires| *expires > now)
     }
 
-    pub(super) fn insert(&mut self, fingerprint: Fingerprint, now: Instant) {
-        while self
+    pub(super) fn insert(&self, fingerprint: Fingerprint, now: Instant) {
+        let mut known = self.known.lock();
+        while known
             .order
             .front()
             .is_some_and(|(expires, _)| *expires <= now)
         {
-            self.remove_oldest();
+            known.remove_oldest();
         }
-        if self.capacity == 0 || self.entries.contains_key(&fingerprint) {
+        if self.settings.entries == 0 || known.entries.contains_key(&fingerprint) {
             return;
         }
-        if self.entries.len() >= self.capacity {
-            self.remove_oldest();
+        if known.entries.len() >= self.settings.entries {
+            known.remove_oldest();
         }
-        let expires = now + self.lifetime;
-        self.entries.insert(fingerprint, expires);
-        self.order.push_back((expires, fingerprint));
+        let expires = now + self.settings.time;
+        known.entries.insert(fingerprint, expires);
+        known.order.push_back((expires, fingerprint));
     }
 
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.order.clear();
+    /// Forgets everything: users or passwords may have changed.
+    pub fn clear(&self) {
+        *self.known.lock() = Known::default();
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// How many credentials are remembered.
+    pub fn len(&self) -> usize {
+        self.known.lock().entries.len()
     }
 
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Known {
     fn remove_oldest(&mut self) {
         if let Some((_, fingerprint)) = self.order.pop_front() {
             self.entries.remove(&fingerprint);
@@ -102,31 +130,40 @@ impl CredentialCache {
     }
 }
 
+impl std::fmt::Debug for CredentialCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CredentialCache({} entries)", self.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{CredentialCache, FingerprintKey};
+    use super::{CacheSettings, CredentialCache};
+
+    fn cache(entries: usize) -> CredentialCache {
+        let settings = CacheSettings {
+            entries,
+            time: Duration::from_secs(60),
+        };
+        CredentialCache::new(settings).unwrap()
+    }
 
     #[test]
     fn user_password_and_hash_cannot_be_shifted_into_one_another() {
-        let key = FingerprintKey::random().unwrap();
+        let key = cache(1);
         let one = key.fingerprint("ab", b"c", "$6$");
         assert_ne!(one, key.fingerprint("a", b"bc", "$6$"));
         assert_ne!(one, key.fingerprint("ab", b"", "c$6$"));
         assert_eq!(one, key.fingerprint("ab", b"c", "$6$"));
-        assert_ne!(
-            one,
-            FingerprintKey::random()
-                .unwrap()
-                .fingerprint("ab", b"c", "$6$")
-        );
+        assert_ne!(one, cache(1).fingerprint("ab", b"c", "$6$"));
     }
 
     #[test]
     fn an_entry_ends_after_its_time_and_is_not_prolonged() {
         let start = Instant::now();
-        let mut cache = CredentialCache::new(8, Duration::from_secs(60));
+        let cache = cache(8);
         cache.insert([1; 32], start);
         cache.insert([1; 32], start + Duration::from_secs(30));
         assert!(cache.contains(&[1; 32], start + Duration::from_secs(59)));
@@ -138,19 +175,21 @@ mod tests {
     #[test]
     fn the_oldest_entry_leaves_when_the_cache_is_full() {
         let start = Instant::now();
-        let mut cache = CredentialCache::new(2, Duration::from_secs(60));
+        let cache = cache(2);
         for name in 1..=3 {
             cache.insert([name; 32], start);
         }
         assert_eq!(cache.len(), 2);
         assert!(!cache.contains(&[1; 32], start));
         assert!(cache.contains(&[3; 32], start));
+        cache.clear();
+        assert!(cache.is_empty());
     }
 
     #[test]
     fn a_cache_of_no_entries_keeps_none() {
-        let mut cache = CredentialCache::new(0, Duration::from_secs(60));
+        let cache = cache(0);
         cache.insert([1; 32], Instant::now());
-        assert_eq!(cache.len(), 0);
+        assert!(cache.is_empty());
     }
 }

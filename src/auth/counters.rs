@@ -1,46 +1,44 @@
-//! What authentication counts, for the metrics.
+//! What hashing counts, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters that only grow; read them with [`AuthCounters::figures`].
 #[derive(Debug, Default)]
-pub struct AuthCounters {
-    pub(super) hash_runs: AtomicU64,
-    pub(super) cache_hits: AtomicU64,
-    pub(super) joined: AtomicU64,
-    pub(super) queue_full: AtomicU64,
+pub(super) struct Counters {
+    pub(super) runs: AtomicU64,
+    pub(super) cached: AtomicU64,
+    pub(super) shared: AtomicU64,
+    pub(super) busy: AtomicU64,
     pub(super) abandoned: AtomicU64,
-    pub(super) failed_runs: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
-/// The counters at one moment.
+/// What hashing has cost so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AuthFigures {
-    /// Hash runs done.
-    pub hash_runs: u64,
-    /// Verifications answered from the cache of verified credentials.
-    pub cache_hits: u64,
-    /// Verifications that waited for a run somebody else had asked for with the same credentials.
-    pub joined: u64,
-    /// Verifications refused because the queue was full.
-    pub queue_full: u64,
-    /// Runs never started because everybody who waited for them had gone.
+pub struct HashCounts {
+    /// Hash runs begun.
+    pub runs: u64,
+    /// Answers from the cache of verified credentials.
+    pub cached: u64,
+    /// Answers shared with a run that somebody else had asked for with the same credentials.
+    pub shared: u64,
+    /// Questions turned away because the queue was full.
+    pub busy: u64,
+    /// Runs never begun because everybody who waited for them had gone.
     pub abandoned: u64,
     /// Runs that could not be completed, for want of memory.
-    pub failed_runs: u64,
+    pub failed: u64,
 }
 
-impl AuthCounters {
-    /// The counters now.
-    pub fn figures(&self) -> AuthFigures {
+impl Counters {
+    pub(super) fn read(&self) -> HashCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        AuthFigures {
-            hash_runs: read(&self.hash_runs),
-            cache_hits: read(&self.cache_hits),
-            joined: read(&self.joined),
-            queue_full: read(&self.queue_full),
+        HashCounts {
+            runs: read(&self.runs),
+            cached: read(&self.cached),
+            shared: read(&self.shared),
+            busy: read(&self.busy),
             abandoned: read(&self.abandoned),
-            failed_runs: read(&self.failed_runs),
+            failed: read(&self.failed),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Stored password hashes: mosquitto's `$6$`, `$7$` and argon2id, and bcrypt.
 //!
 //! Every form is taken apart once, when the file is read, and its costs are held against
-//! [`ParseOptions`]; verification then cannot fail for a reason in the file. Whole byte strings
+//! [`HashLimits`]; verification then cannot fail for a reason in the file. Whole byte strings
 //! are compared and in constant time.
 
 mod parse;
@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::limits::ParseOptions;
+use super::limits::HashLimits;
 
 /// Bytes of a SHA-512 or PBKDF2 hash.
 const SHA512_BYTES: usize = 64;
@@ -232,8 +232,8 @@ impl StoredHash {
     ///
     /// # Errors
     /// The text is none of them, or its costs are above the bounds.
-    pub fn parse(text: &str, options: &ParseOptions) -> Result<Self, HashError> {
-        let form = parse::parse(text, options)?;
+    pub fn parse(text: &str, limits: &HashLimits) -> Result<Self, HashError> {
+        let form = parse::parse(text, limits)?;
         Ok(Self {
             text: text.into(),
             form,

@@ -5,7 +5,7 @@
 
 /// The highest costs accepted from a password file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParseOptions {
+pub struct HashLimits {
     /// Memory of one argon2id run in KiB. One run goes on per hashing thread.
     pub argon2_memory_kib: u32,
     /// Passes of argon2id.
@@ -20,7 +20,7 @@ pub struct ParseOptions {
     pub bcrypt_cost: u32,
 }
 
-impl Default for ParseOptions {
+impl Default for HashLimits {
     /// Each bound is some seconds of one processor.
     fn default() -> Self {
         Self {

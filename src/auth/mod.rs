@@ -18,13 +18,13 @@ mod secret;
 mod verifier;
 
 pub use authenticator::{
-    Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, IdentitySource, Proof,
-    Verdict,
+    Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, Identity, Proof, Verdict,
 };
+pub use cache::{CacheSettings, CredentialCache};
 pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
-pub use counters::{AuthCounters, AuthFigures};
+pub use counters::HashCounts;
 pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
-pub use limits::ParseOptions;
-pub use password_file::{PasswordError, PasswordFile, PasswordProblem, PasswordWarning};
+pub use limits::HashLimits;
+pub use password_file::{ParsedPasswords, PasswordError, PasswordFile, PasswordWarning};
 pub use secret::Secret;
-pub use verifier::{Verifier, VerifierSettings, VerifyError};
+pub use verifier::{Verifier, VerifyError};

@@ -11,41 +11,17 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::cache::{CredentialCache, Fingerprint, FingerprintKey};
-use super::counters::{AuthCounters, count};
+use super::cache::{CredentialCache, Fingerprint};
+use super::counters::{Counters, HashCounts, count};
 use super::hash::StoredHash;
 use super::password_file::PasswordFile;
 use super::secret::Secret;
-
-/// Threads and bounds of a [`Verifier`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifierSettings {
-    /// Threads that hash; at least one is started.
-    pub workers: usize,
-    /// Runs that may wait for a thread.
-    pub queue: usize,
-    /// Verified credentials that are remembered; 0 for none.
-    pub cache_entries: usize,
-    /// How long they are remembered.
-    pub cache_time: Duration,
-}
-
-impl Default for VerifierSettings {
-    fn default() -> Self {
-        Self {
-            workers: 2,
-            queue: 256,
-            cache_entries: 10_000,
-            cache_time: Duration::from_hours(1),
-        }
-    }
-}
 
 /// Why a password was neither right nor wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -65,17 +41,16 @@ pub struct Verifier {
 }
 
 struct Shared {
-    key: FingerprintKey,
+    cache: Arc<CredentialCache>,
     state: Mutex<State>,
     work: Condvar,
-    counters: AuthCounters,
+    counters: Counters,
 }
 
 struct State {
     queue: VecDeque<Fingerprint>,
     limit: usize,
     flights: HashMap<Fingerprint, Flight>,
-    cache: CredentialCache,
     closed: bool,
 }
 
@@ -87,28 +62,27 @@ struct Flight {
 }
 
 impl Verifier {
-    /// Starts the threads.
+    /// Starts `workers` threads, at least one; at most `queue` runs wait for them.
     ///
     /// # Errors
-    /// The system gives no thread or no random numbers.
-    pub fn new(settings: &VerifierSettings) -> io::Result<Arc<Self>> {
-        let key = FingerprintKey::random().map_err(io::Error::other)?;
+    /// The system gives no thread.
+    pub fn start(workers: usize, queue: usize, cache: Arc<CredentialCache>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            key,
+            cache,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
-                limit: settings.queue,
+                limit: queue.max(1),
                 flights: HashMap::new(),
-                cache: CredentialCache::new(settings.cache_entries, settings.cache_time),
                 closed: false,
             }),
             work: Condvar::new(),
-            counters: AuthCounters::default(),
+            counters: Counters::default(),
         });
-        let verifier = Arc::new(Self {
+        // Made before the threads: if one of them fails to start, the others end.
+        let verifier = Self {
             shared: Arc::clone(&shared),
-        });
-        for number in 0..settings.workers.max(1) {
+        };
+        for number in 0..workers.max(1) {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("hash-{number}"))
@@ -148,22 +122,17 @@ impl Verifier {
 
     /// Forgets what was verified: called when the configuration was read again.
     pub fn forget(&self) {
-        self.shared.state.lock().cache.clear();
+        self.shared.cache.clear();
     }
 
-    /// What was counted.
-    pub fn counters(&self) -> &AuthCounters {
-        &self.shared.counters
+    /// What hashing has cost so far.
+    pub fn counts(&self) -> HashCounts {
+        self.shared.counters.read()
     }
 
     /// Runs that wait for a thread.
     pub fn queued(&self) -> usize {
         self.shared.state.lock().queue.len()
-    }
-
-    /// Verified credentials that are remembered.
-    pub fn remembered(&self) -> usize {
-        self.shared.state.lock().cache.len()
     }
 }
 
@@ -182,7 +151,7 @@ impl Drop for Verifier {
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier")
-            .field("counters", &self.shared.counters.figures())
+            .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
 }
@@ -196,20 +165,22 @@ enum Asked {
 impl Shared {
     fn ask(&self, username: &str, password: Secret, stored: &Arc<StoredHash>) -> Asked {
         let fingerprint = self
-            .key
+            .cache
             .fingerprint(username, password.expose(), stored.as_str());
         let now = Instant::now();
+        // Under the lock, as the worker's insertion is: between a run's end and its entry in the
+        // cache there is no moment at which a second run could begin.
         let mut state = self.state.lock();
-        if state.cache.contains(&fingerprint, now) {
+        if self.cache.contains(&fingerprint, now) {
             drop(state);
-            count(&self.counters.cache_hits);
+            count(&self.counters.cached);
             return Asked::Known;
         }
         let (sender, receiver) = oneshot::channel();
         if let Some(flight) = state.flights.get_mut(&fingerprint) {
             flight.waiting.push(sender);
             drop(state);
-            count(&self.counters.joined);
+            count(&self.counters.shared);
             return Asked::Waiting(receiver);
         }
         if state.queue.len() >= state.limit {
@@ -220,7 +191,7 @@ impl Shared {
         }
         if state.closed || state.queue.len() >= state.limit {
             drop(state);
-            count(&self.counters.queue_full);
+            count(&self.counters.busy);
             return Asked::Busy;
         }
         let flight = Flight {
@@ -238,20 +209,19 @@ impl Shared {
     /// The life of a hashing thread.
     fn work(&self) {
         while let Some((fingerprint, password, stored)) = self.next() {
-            count(&self.counters.hash_runs);
+            count(&self.counters.runs);
             // A panic of a hash library costs one answer, not a thread.
             let answer = catch_unwind(AssertUnwindSafe(|| stored.verify(password.expose())));
             drop(password);
-            let answer = match answer {
-                Ok(Ok(right)) => Ok(right),
-                Ok(Err(_)) | Err(_) => {
-                    count(&self.counters.failed_runs);
-                    Err(VerifyError::Unavailable)
-                }
+            let answer = if let Ok(Ok(right)) = answer {
+                Ok(right)
+            } else {
+                count(&self.counters.failed);
+                Err(VerifyError::Unavailable)
             };
             let mut state = self.state.lock();
             if answer == Ok(true) {
-                state.cache.insert(fingerprint, Instant::now());
+                self.cache.insert(fingerprint, Instant::now());
             }
             let flight = state.flights.remove(&fingerprint);
             drop(state);

@@ -1,5 +1,29 @@
 //! May this client do this?
+//!
+//! Rules, limits and the gate that applies them. No clock, no file, no socket: a policy is built
+//! from text and settings, asked with data, and answers with data. Start with `gate`.
 
+#![deny(clippy::disallowed_methods)]
+
+pub mod acl;
+
+mod admission;
+mod bans;
+mod containment;
 mod denial;
+mod gate;
+mod limits;
+mod request;
+mod rights;
 
+#[cfg(test)]
+mod tests;
+
+pub use admission::{AddressPermit, Admission, AdmissionSettings, counted_address};
+pub use bans::{BanSettings, Bans};
+pub use containment::STEP_BUDGET;
 pub use denial::{Denial, DenyReason, RuleId};
+pub use gate::{Admitted, Client, Decision, Gate};
+pub use limits::{BudgetSettings, Rate, RateAction, TokenBucket};
+pub use request::{Action, Observer, Request, Who};
+pub use rights::{Explanation, Granted, Policy, Rights, SubscribeGuard};

@@ -247,7 +247,7 @@ impl Connection {
                 self.disconnect(disconnect.reason, disconnect.session_expiry_interval_s)
             }
             Packet::Auth(auth) => Ok(Step::Authenticate(auth)),
-            Packet::Connect(_) => Err(ProtocolError::new(
+            Packet::Connect => Err(ProtocolError::new(
                 ReasonCode::PROTOCOL_ERROR,
                 "second_connect",
                 "MQTT-3.1.0-2",

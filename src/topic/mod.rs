@@ -4,12 +4,16 @@
 //! uses it, so a rule of section 4.7 of the standard stands in one place.
 
 mod filter;
+mod matching;
 mod name;
+mod tree;
 
 use thiserror::Error;
 
 pub use filter::{SubscriptionFilter, TopicFilter, check_filter, split_share};
+pub use matching::matches;
 pub use name::{TopicName, check_name, level_count};
+pub use tree::{FilterTree, NameTree};
 
 /// The longest Topic Name or Topic Filter, as the two-byte length prefix sets it.
 pub const MAX_BYTES: usize = 65_535;

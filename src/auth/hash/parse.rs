@@ -5,20 +5,20 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 
 use super::{
-    Argon2Cost, BCRYPT_BASE64, Form, HashError, HashProblem, PHC_BASE64, ParseOptions, SHA512_BYTES,
+    Argon2Cost, BCRYPT_BASE64, Form, HashError, HashLimits, HashProblem, PHC_BASE64, SHA512_BYTES,
 };
 
 /// Salts of mosquitto up to 2.0, and of 2.1.
 const MOSQUITTO_SALTS: [usize; 2] = [12, 64];
 
-/// The form of `text`, its costs held against `options`.
-pub(super) fn parse(text: &str, options: &ParseOptions) -> Result<Form, HashError> {
+/// The form of `text`, its costs held against `limits`.
+pub(super) fn parse(text: &str, limits: &HashLimits) -> Result<Form, HashError> {
     let parts = Parts::of(text)?;
     match parts.part(1).1 {
         "6" => parse_sha512(&parts),
-        "7" => parse_pbkdf2(&parts, options),
-        "argon2id" => parse_argon2id(&parts, options),
-        "2a" | "2b" | "2y" => parse_bcrypt(&parts, options),
+        "7" => parse_pbkdf2(&parts, limits),
+        "argon2id" => parse_argon2id(&parts, limits),
+        "2a" | "2b" | "2y" => parse_bcrypt(&parts, limits),
         _ => Err(parts.problem(1, HashProblem::UnknownForm)),
     }
 }
@@ -101,7 +101,7 @@ fn parse_sha512(parts: &Parts<'_>) -> Result<Form, HashError> {
     })
 }
 
-fn parse_pbkdf2(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, HashError> {
+fn parse_pbkdf2(parts: &Parts<'_>, limits: &HashLimits) -> Result<Form, HashError> {
     parts.expect(4)?;
     let rounds = decimal(parts.part(2).1)
         .filter(|rounds| *rounds >= 1)
@@ -115,7 +115,7 @@ fn parse_pbkdf2(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, HashE
         })?;
     bound(
         u64::from(rounds),
-        u64::from(options.pbkdf2_rounds),
+        u64::from(limits.pbkdf2_rounds),
         "number of rounds",
     )
     .map_err(|problem| parts.problem(2, problem))?;
@@ -126,7 +126,7 @@ fn parse_pbkdf2(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, HashE
     })
 }
 
-fn parse_argon2id(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, HashError> {
+fn parse_argon2id(parts: &Parts<'_>, limits: &HashLimits) -> Result<Form, HashError> {
     // A hash of the first version may leave `v=16` out.
     let (version, costs) = match parts.part(2).1 {
         "v=19" => (Version::V0x13, 3),
@@ -135,7 +135,7 @@ fn parse_argon2id(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, Has
         _ => (Version::V0x10, 2),
     };
     parts.expect(costs + 2)?;
-    let cost = argon2_cost(parts.part(costs).1, options)
+    let cost = argon2_cost(parts.part(costs).1, limits)
         .map_err(|problem| parts.problem(costs, problem))?;
     Ok(Form::Argon2id {
         version,
@@ -146,16 +146,16 @@ fn parse_argon2id(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, Has
     })
 }
 
-fn argon2_cost(text: &str, options: &ParseOptions) -> Result<Argon2Cost, HashProblem> {
+fn argon2_cost(text: &str, limits: &HashLimits) -> Result<Argon2Cost, HashProblem> {
     let mut memory = None;
     let mut passes = None;
     let mut lanes = None;
     for parameter in text.split(',') {
         let (name, value) = parameter.split_once('=').ok_or(HashProblem::Parameter)?;
         let (slot, part, maximum) = match name {
-            "m" => (&mut memory, "memory (m)", options.argon2_memory_kib),
-            "t" => (&mut passes, "number of passes (t)", options.argon2_passes),
-            "p" => (&mut lanes, "number of lanes (p)", options.argon2_lanes),
+            "m" => (&mut memory, "memory (m)", limits.argon2_memory_kib),
+            "t" => (&mut passes, "number of passes (t)", limits.argon2_passes),
+            "p" => (&mut lanes, "number of lanes (p)", limits.argon2_lanes),
             _ => return Err(HashProblem::Parameter),
         };
         if slot.is_some() {
@@ -171,7 +171,7 @@ fn argon2_cost(text: &str, options: &ParseOptions) -> Result<Argon2Cost, HashPro
         return Err(HashProblem::Parameter);
     };
     let work = u64::from(memory_kib) * u64::from(passes);
-    bound(work, options.argon2_work_kib, "memory times passes (m×t)")?;
+    bound(work, limits.argon2_work_kib, "memory times passes (m×t)")?;
     if memory_kib < lanes.saturating_mul(8) {
         return Err(HashProblem::Number { part: "memory (m)" });
     }
@@ -182,14 +182,14 @@ fn argon2_cost(text: &str, options: &ParseOptions) -> Result<Argon2Cost, HashPro
     })
 }
 
-fn parse_bcrypt(parts: &Parts<'_>, options: &ParseOptions) -> Result<Form, HashError> {
+fn parse_bcrypt(parts: &Parts<'_>, limits: &HashLimits) -> Result<Form, HashError> {
     parts.expect(3)?;
     let cost = Some(parts.part(2).1)
         .filter(|text| text.len() == 2)
         .and_then(decimal)
         .filter(|cost| (4..=31).contains(cost))
         .ok_or_else(|| parts.problem(2, HashProblem::Number { part: "cost" }))?;
-    bound(u64::from(cost), u64::from(options.bcrypt_cost), "cost")
+    bound(u64::from(cost), u64::from(limits.bcrypt_cost), "cost")
         .map_err(|problem| parts.problem(2, problem))?;
     let (_, text) = parts.part(3);
     // 22 characters of salt and 31 of hash.

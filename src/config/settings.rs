@@ -1,0 +1,531 @@
+//! What the operator asked for, as plain data.
+//!
+//! Nothing here is checked again further down: [`load`](crate::config::load) has turned text into
+//! types that fit. `None` always means "no limit" or "not configured". Defaults are not written
+//! here; they are in the directive table, for both profiles, and applied from there.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::codec::{QoS, Version};
+use crate::config::changes::Written;
+use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
+
+/// Everything that was configured. Listeners carry their own resolved [`SecurityGroup`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The profile in force.
+    pub profile: SecurityProfile,
+    /// Where the profile was chosen.
+    pub profile_source: ProfileSource,
+    /// Every configuration file that was read, in order.
+    pub files: Vec<PathBuf>,
+    /// No listener was configured: loopback only, and anonymous unless forbidden.
+    pub local_only: bool,
+    /// Security groups belong to listeners rather than to the broker.
+    pub per_listener_settings: bool,
+    /// The broker-wide security group; what a listener uses is in [`ListenerSettings::security`].
+    pub security: SecurityGroup,
+    /// Who may connect, and the guard.
+    pub access: AccessSettings,
+    /// Bounds.
+    pub limits: LimitSettings,
+    /// What MQTT leaves open to a server.
+    pub protocol: ProtocolSettings,
+    /// Password hashing.
+    pub hashing: HashingSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// Where the audit log goes.
+    pub audit_log: AuditLog,
+    /// The HTTP listener for metrics and health; `None` when there is none.
+    pub metrics_listener: Option<MetricsListener>,
+    /// The process.
+    pub process: ProcessSettings,
+    /// In the order of the file; the index is the listener's number everywhere else.
+    pub listeners: Vec<ListenerSettings>,
+    /// What the hardened profile would have refused; empty in hardened unless overridden.
+    pub findings: Vec<HardenedFinding>,
+    /// What was written, for [`Settings::changes`].
+    pub(super) written: Written,
+}
+
+/// The options that `per_listener_settings` moves from the broker to each listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecurityGroup {
+    /// The ACL file; `None` means that everything is allowed, as in mosquitto.
+    pub acl_file: Option<Located<PathBuf>>,
+    /// The password file.
+    pub password_file: Option<Located<PathBuf>>,
+    /// Whether a client without a user name may connect.
+    pub allow_anonymous: bool,
+    /// The line that set `allow_anonymous`, if one did.
+    pub allow_anonymous_origin: Option<Origin>,
+    /// Whether an empty Client Identifier is given a generated one.
+    pub allow_zero_length_clientid: bool,
+    /// Begins every generated Client Identifier.
+    pub auto_id_prefix: String,
+}
+
+/// Who may connect, and the guard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// Client Identifiers must begin with this.
+    pub clientid_prefix: Option<String>,
+    /// Retained messages are withheld once their author may no longer write the topic.
+    pub check_retain_source: bool,
+    /// How a subscription outside the grants is treated.
+    pub subscribe_guard: SubscribeGuard,
+    /// What a 3.1 or 3.1.1 client sees when its PUBLISH is refused.
+    pub mqtt3_denied_publish: DeniedPublish,
+}
+
+/// How a subscription outside the grants is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SubscribeGuard {
+    /// Refuse it.
+    #[default]
+    Strict,
+    /// Accept it and check each delivery, as mosquitto does.
+    Filter,
+    /// As `Filter`, and report what `Strict` would have refused.
+    Report,
+}
+
+/// What a 3.1 or 3.1.1 client sees when its PUBLISH is refused; those versions have no Reason
+/// Code to say it with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeniedPublish {
+    /// An ordinary acknowledgement, as mosquitto does.
+    #[default]
+    Ack,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// Bounds. `None` is no bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Connections over all listeners.
+    pub global_max_connections: Option<usize>,
+    /// Sessions, the offline ones included.
+    pub global_max_clients: Option<usize>,
+    /// Connections from one address (one /64 for IPv6).
+    pub max_connections_per_ip: Option<usize>,
+    /// New connections a second from one address.
+    pub connect_rate_per_ip: Option<Rate>,
+    /// TLS handshakes under way at once.
+    pub max_handshakes: Option<usize>,
+    /// From accept to a complete CONNECT.
+    pub connect_timeout: Duration,
+    /// Bound of a packet before CONNECT is accepted.
+    pub connect_packet_max_bytes: usize,
+    /// Bound of a packet afterwards.
+    pub max_packet_bytes: usize,
+    /// Bound of a payload.
+    pub message_size_limit: Option<usize>,
+    /// Outgoing QoS 1 and 2 messages in flight, and the Receive Maximum told to clients; 65535 is
+    /// the protocol's own bound.
+    pub max_inflight_messages: u16,
+    /// Bytes in flight to one client.
+    pub max_inflight_bytes: Option<usize>,
+    /// Messages queued for one client beyond those in flight.
+    pub max_queued_messages: Option<usize>,
+    /// Bytes queued for one client beyond those in flight.
+    pub max_queued_bytes: Option<usize>,
+    /// Whether QoS 0 messages are queued for an offline client.
+    pub queue_qos0_messages: bool,
+    /// Longest keep alive a client may ask for.
+    pub max_keepalive: Option<u16>,
+    /// Budget of queues, retained messages and buffers together.
+    pub memory_limit: Option<u64>,
+    /// PUBLISH packets a second from one client.
+    pub client_message_rate: Option<Rate>,
+    /// Bytes a second from one client.
+    pub client_byte_rate: Option<Rate>,
+    /// What happens above a client rate.
+    pub rate_action: RateAction,
+    /// Subscriptions of one session.
+    pub max_subscriptions_per_client: Option<usize>,
+    /// Levels of a Topic Name or Topic Filter.
+    pub max_topic_levels: usize,
+    /// Retained messages over all topics.
+    pub max_retained_messages: Option<usize>,
+    /// Bytes of all retained messages.
+    pub max_retained_bytes: Option<u64>,
+    /// Failed authentications from one address before it is banned.
+    pub auth_failure_limit: Option<AuthFailureLimit>,
+}
+
+/// A token bucket: so many a second, with a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// Tokens added each second; at least 1.
+    pub per_second: u64,
+    /// Size of the bucket; at least 1. Without a BURST in the line it is twice the rate.
+    pub burst: u64,
+}
+
+/// What happens to a client above its rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RateAction {
+    /// Stop reading from it until there is budget again.
+    #[default]
+    Throttle,
+    /// Refuse the message.
+    Drop,
+    /// Close the connection (0x96).
+    Disconnect,
+}
+
+/// `auth_failure_limit COUNT SECONDS BAN_SECONDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AuthFailureLimit {
+    /// Failures that lead to a ban.
+    pub count: u32,
+    /// The window they are counted in.
+    pub window: Duration,
+    /// How long the ban lasts.
+    pub ban: Duration,
+}
+
+/// What MQTT leaves open to a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtocolSettings {
+    /// Whether retained messages are supported.
+    pub retain_available: bool,
+    /// Retained messages are removed this long after they were published.
+    pub retain_expiry: Option<Duration>,
+    /// Longest time a disconnected session is kept.
+    pub persistent_client_expiration: Option<Duration>,
+    /// Deliver with the subscription's QoS even when it is above the message's.
+    pub upgrade_outgoing_qos: bool,
+    /// Overlapping subscriptions deliver once each; otherwise once with the highest QoS.
+    pub allow_duplicate_messages: bool,
+    /// How often `$SYS` is published; `None` for never.
+    pub sys_interval: Option<Duration>,
+}
+
+/// Password hashing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HashingSettings {
+    /// Threads that hash; at least 1.
+    pub workers: usize,
+    /// Passwords that may wait for a thread.
+    pub queue: usize,
+    /// Verified credentials that are remembered; 0 for none.
+    pub credential_cache: usize,
+    /// How long one is remembered.
+    pub credential_cache_time: Duration,
+}
+
+/// The log. `-v` and `-q` are already in [`LogSettings::types`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Where it goes; empty for nowhere.
+    pub destinations: Vec<LogDestination>,
+    /// The syslog facility `localN`; `None` for `daemon`.
+    pub facility: Option<u8>,
+    /// Whether lines begin with the time.
+    pub timestamp: bool,
+    /// `strftime` format of the time; `None` for seconds since the epoch.
+    pub timestamp_format: Option<String>,
+    /// What is logged.
+    pub types: BTreeSet<LogType>,
+    /// Whether connects and disconnects are logged. The audit log has them in any case.
+    pub connection_messages: bool,
+}
+
+/// One place the log goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogDestination {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The system log.
+    Syslog,
+    /// A file, appended to.
+    File(Located<PathBuf>),
+}
+
+/// A class of log lines, mosquitto's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LogType {
+    /// `error`.
+    Error,
+    /// `warning`.
+    Warning,
+    /// `notice`.
+    Notice,
+    /// `information`.
+    Information,
+    /// `debug`.
+    Debug,
+    /// `subscribe`.
+    Subscribe,
+    /// `unsubscribe`.
+    Unsubscribe,
+    /// `websockets`.
+    Websockets,
+    /// `internal`.
+    Internal,
+}
+
+impl LogType {
+    /// Every class, in the order of [`LogType::NAMES`].
+    pub const ALL: [Self; 9] = [
+        Self::Error,
+        Self::Warning,
+        Self::Notice,
+        Self::Information,
+        Self::Debug,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Websockets,
+        Self::Internal,
+    ];
+    /// The words of `log_type`.
+    pub const NAMES: [&'static str; 9] = [
+        "error",
+        "warning",
+        "notice",
+        "information",
+        "debug",
+        "subscribe",
+        "unsubscribe",
+        "websockets",
+        "internal",
+    ];
+}
+
+/// Where the audit log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuditLog {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(Located<PathBuf>),
+}
+
+/// `metrics_listener PORT [ADDRESS]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsListener {
+    /// Port; 0 takes any free one.
+    pub port: u16,
+    /// Address; loopback unless written.
+    pub address: IpAddr,
+    /// The line.
+    pub origin: Origin,
+}
+
+/// The process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Account to change to when started as root.
+    pub user: Option<Located<String>>,
+    /// Holds the process id while the broker runs.
+    pub pid_file: Option<Located<PathBuf>>,
+    /// Network threads; at least 1 (`threads 0` is already the number of processors).
+    pub threads: usize,
+    /// How long connections are drained at SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// `TCP_NODELAY` on client connections.
+    pub tcp_nodelay: bool,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where it binds.
+    pub bind: Bind,
+    /// The `listener` line, or what stands for it.
+    pub origin: Origin,
+    /// A failed bind is a warning: `::1` in local-only mode, where there may be no IPv6.
+    pub optional: bool,
+    /// Restrict to this family.
+    pub socket_domain: Option<SocketDomain>,
+    /// Bind to this network device.
+    pub bind_interface: Option<Located<String>>,
+    /// The security group that holds for this listener, however it was written.
+    pub security: SecurityGroup,
+    /// Plaintext off loopback is what the operator wants.
+    pub allow_insecure: bool,
+    /// TLS; `None` for plaintext.
+    pub tls: Option<TlsSettings>,
+    /// How a client certificate becomes a user name.
+    pub certificate_identity: Option<CertificateIdentity>,
+    /// The user name replaces the Client Identifier.
+    pub use_username_as_clientid: bool,
+    /// Prepended to every topic of its clients.
+    pub mount_point: Option<String>,
+    /// Connections on this listener.
+    pub max_connections: Option<usize>,
+    /// Highest QoS.
+    pub max_qos: QoS,
+    /// Topic Aliases from client to broker.
+    pub max_topic_alias: u16,
+    /// Topic Aliases from broker to client.
+    pub max_topic_alias_broker: u16,
+    /// Versions a CONNECT may name.
+    pub versions: Vec<Version>,
+}
+
+impl Settings {
+    /// Nothing set: limits of zero. Only for the builder, which applies the table's defaults.
+    pub(super) fn blank(profile: SecurityProfile, profile_source: ProfileSource) -> Self {
+        Self {
+            profile,
+            profile_source,
+            files: Vec::new(),
+            local_only: false,
+            per_listener_settings: false,
+            security: SecurityGroup::default(),
+            access: AccessSettings::default(),
+            limits: LimitSettings::default(),
+            protocol: ProtocolSettings::default(),
+            hashing: HashingSettings::default(),
+            log: LogSettings::default(),
+            audit_log: AuditLog::default(),
+            metrics_listener: None,
+            process: ProcessSettings::default(),
+            listeners: Vec::new(),
+            findings: Vec::new(),
+            written: Written::default(),
+        }
+    }
+}
+
+impl ListenerSettings {
+    /// Nothing set, as [`Settings::blank`].
+    pub(super) fn blank(bind: Bind, origin: Origin) -> Self {
+        Self {
+            bind,
+            origin,
+            optional: false,
+            socket_domain: None,
+            bind_interface: None,
+            security: SecurityGroup::default(),
+            allow_insecure: false,
+            tls: None,
+            certificate_identity: None,
+            use_username_as_clientid: false,
+            mount_point: None,
+            max_connections: None,
+            max_qos: QoS::ExactlyOnce,
+            max_topic_alias: 0,
+            max_topic_alias_broker: 0,
+            versions: Vec::new(),
+        }
+    }
+}
+
+/// Where a listener binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// A TCP port; without a host on every IPv4 and IPv6 address.
+    Tcp {
+        /// Address or host name; resolved when it is bound.
+        host: Option<String>,
+        /// Port, from 1.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Address family of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketDomain {
+    /// `ipv4`.
+    Ipv4,
+    /// `ipv6`.
+    Ipv6,
+}
+
+/// How a client certificate becomes a user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateIdentity {
+    /// `use_identity_as_username`: its Common Name.
+    CommonName,
+    /// `use_subject_as_username`: its whole subject as RFC 2253 writes it.
+    Subject,
+}
+
+/// TLS of one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Server certificate chain, leaf first.
+    pub certfile: Located<PathBuf>,
+    /// Its private key.
+    pub keyfile: Located<PathBuf>,
+    /// Certificates trusted to sign client certificates.
+    pub cafile: Option<Located<PathBuf>>,
+    /// Directory of such certificates.
+    pub capath: Option<Located<PathBuf>>,
+    /// Revoked client certificates.
+    pub crlfile: Option<Located<PathBuf>>,
+    /// Clients must present a certificate; otherwise none is asked for.
+    pub require_certificate: bool,
+    /// Lowest version.
+    pub minimum_version: TlsVersion,
+    /// TLS 1.2 suites by OpenSSL's names; `None` for every one we have.
+    pub ciphers: Option<Vec<&'static str>>,
+    /// TLS 1.3 suites; `None` for every one we have.
+    pub ciphers_tls13: Option<Vec<&'static str>>,
+}
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// MQTT's registered port.
+pub const DEFAULT_PORT: u16 = 1883;
+
+impl Bind {
+    /// Whether only this host can reach it. A name other than `localhost` is not resolved here
+    /// and counts as reachable from outside.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host: None, .. } => false,
+            Self::Tcp {
+                host: Some(host), ..
+            } => host == "localhost" || host.parse().is_ok_and(is_loopback),
+        }
+    }
+}
+
+/// Loopback, an IPv4 loopback written as IPv6 included.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+impl std::fmt::Display for Bind {
+    /// `8883`, `127.0.0.1:1883`, `[::1]:1883` or the path of the socket.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host: None, port } => write!(f, "{port}"),
+            Self::Tcp {
+                host: Some(host),
+                port,
+            } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp {
+                host: Some(host),
+                port,
+            } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Listeners and their TLS.
+
+use crate::codec::{QoS, Version};
+use crate::config::builder::ListenerDraft;
+use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
+use crate::config::lexer::{Line, Word};
+use crate::config::settings::{SocketDomain, TlsVersion};
+use crate::config::value::{Value, ValueError, choice, first, limit, text};
+
+const NO_WEBSOCKETS: &str = "there are no WebSocket listeners in this version";
+const NO_PSK: &str = "the TLS library has no external pre-shared keys";
+const NO_ENGINES: &str = "the TLS library has no OpenSSL engines";
+const NO_PROXY_PROTOCOL: &str = "whoever reaches such a listener can forge addresses and identities, and there is no list of trusted \
+     proxies in this version";
+
+pub(super) static DIRECTIVES: &[Directive] = &[
+    Directive::structure("listener", Scope::Listener, "PORT [ADDRESS] | 0 PATH", Structure::Listener)
+        .section(Section::Listeners)
+        .unset("127.0.0.1 and ::1, port 1883")
+        .example("8883")
+    .meaning(
+            "Opens a listener, on every address unless one is given; `0 PATH` is a Unix socket. The \
+             listener directives after it belong to it.",
+        ),
+    Directive::structure("port", Scope::Listener, "PORT", Structure::Port)
+        .section(Section::Listeners)
+        .repeat(Repeat::LastWins)
+        .example("1883")
+    .meaning("Deprecated: a listener for the listener directives that stand before any `listener`."),
+    Directive::structure("bind_address", Scope::Listener, "ADDRESS", Structure::BindAddress)
+        .section(Section::Listeners)
+        .repeat(Repeat::Error)
+        .example("127.0.0.1")
+    .meaning("Deprecated: the address of the listener of `port`."),
+    Directive::listener("allow_insecure_listener", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.allow_insecure = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("false")
+    .meaning("true: this listener may be off loopback without TLS in the hardened profile too."),
+    Directive::listener("protocol", "mqtt", Value::Parsed(protocol))
+        .section(Section::Listeners)
+        .default("mqtt")
+        .meaning("`websockets` and `http_api` are refused; metrics_listener takes the place of the latter."),
+    Directive::listener("max_connections", "N", Value::Int(i32::MIN as i64..=i32::MAX as i64, |draft, value| {
+        draft.settings.max_connections = limit(value);
+    }))
+    .section(Section::Listeners)
+    .unit("connections")
+    .default("-1")
+    .meaning("Connections on this listener; 0 and below is no limit. More are closed before TLS."),
+    Directive::listener("mount_point", "PREFIX", Value::Parsed(mount_point))
+        .section(Section::Listeners)
+        .example("site-a/")
+    .meaning(
+            "Glued in front of every topic of its clients and taken off on delivery; write the `/`. ACLs \
+             see the topic with it.",
+        ),
+    Directive::listener("max_qos", "0-2", Value::Int(0..=2, |draft, value| {
+        draft.settings.max_qos =
+            u8::try_from(value).ok().and_then(QoS::from_bits).unwrap_or(QoS::ExactlyOnce);
+    }))
+    .aliases(&["maximum_qos"])
+    .section(Section::Listeners)
+    .default("2")
+    .meaning("Highest QoS; a PUBLISH above it closes the connection, a subscription is given less."),
+    Directive::listener("max_topic_alias", "N", Value::Int(0..=65_535, |draft, value| {
+        draft.settings.max_topic_alias = u16::try_from(value).unwrap_or(u16::MAX);
+    }))
+    .section(Section::Listeners)
+    .unit("aliases")
+    .default("10")
+    .meaning("Topic Aliases a client may use."),
+    Directive::listener("max_topic_alias_broker", "N", Value::Int(0..=65_535, |draft, value| {
+        draft.settings.max_topic_alias_broker = u16::try_from(value).unwrap_or(u16::MAX);
+    }))
+    .section(Section::Listeners)
+    .unit("aliases")
+    .default("10")
+    .meaning("Topic Aliases the broker uses towards a client, first come first served."),
+    Directive::listener("accept_protocol_versions", "LIST of 3, 4, 5", Value::Parsed(versions))
+        .section(Section::Listeners)
+        .default("3 4 5")
+        .meaning("MQTT versions a CONNECT may name (3 is 3.1, 4 is 3.1.1). An unknown number is an error."),
+    Directive::listener("socket_domain", "ipv4|ipv6", Value::Choice(&["ipv4", "ipv6"], |draft, index| {
+        draft.settings.socket_domain = Some([SocketDomain::Ipv4, SocketDomain::Ipv6][index]);
+    }))
+    .section(Section::Listeners)
+    .reload(crate::config::directive::Reload::NeedsRestart)
+    .unset("both")
+    .example("ipv4")
+    .meaning("Restricts the listener to one address family."),
+    Directive::listener("bind_interface", "DEVICE", Value::Text(|draft, text| {
+        draft.settings.bind_interface = Some(text);
+    }))
+    .section(Section::Listeners)
+    .repeat(Repeat::Error)
+    .reload(crate::config::directive::Reload::NeedsRestart)
+    .example("eth0")
+    .meaning("Binds to one network device (Linux)."),
+    Directive::ignored("websockets_origin", Scope::Listener, "ORIGIN", NO_WEBSOCKETS)
+        .section(Section::Listeners)
+        .repeat(Repeat::Accumulates)
+        .meaning("Origins a WebSocket may come from."),
+    Directive::refused(
+        "http_dir",
+        Scope::Listener,
+        "DIRECTORY",
+        "a broker in the DMZ serves no files",
+        "use a web server, and metrics_listener for metrics",
+    )
+    .section(Section::Listeners)
+    .meaning("Files served over HTTP."),
+    Directive::refused(
+        "enable_proxy_protocol",
+        Scope::Listener,
+        "1|2",
+        NO_PROXY_PROTOCOL,
+        "let the proxy pass TCP through and remove the line",
+    )
+    .section(Section::Listeners)
+    .meaning("PROXY protocol."),
+    Directive::refused(
+        "proxy_protocol_v2_require_tls",
+        Scope::Listener,
+        "BOOL",
+        NO_PROXY_PROTOCOL,
+        "end TLS here (certfile, keyfile) and remove the line",
+    )
+    .harmless(&["false", "0"])
+    .section(Section::Listeners)
+    .meaning("PROXY protocol with TLS only."),
+    Directive::listener("certfile", "PATH", Value::Path(|draft, path| draft.tls.certfile = Some(path)))
+        .section(Section::Tls)
+        .example("/etc/portcullis/server.crt")
+    .meaning("Server certificate chain in PEM, leaf first; with keyfile it turns TLS on. Re-read on reload."),
+    Directive::listener("keyfile", "PATH", Value::Path(|draft, path| draft.tls.keyfile = Some(path)))
+        .section(Section::Tls)
+        .example("/etc/portcullis/server.key")
+    .meaning("Private key of certfile in PEM. Hardened refuses a file that group or world can read. Re-read on reload."),
+    Directive::listener("cafile", "PATH", Value::Path(|draft, path| draft.tls.cafile = Some(path)))
+        .section(Section::Tls)
+        .example("/etc/portcullis/ca.crt")
+    .meaning("Certificates trusted to sign client certificates. Re-read on reload."),
+    Directive::listener("capath", "DIRECTORY", Value::Path(|draft, path| draft.tls.capath = Some(path)))
+        .section(Section::Tls)
+        .example("/etc/portcullis/ca.d")
+    .meaning("As cafile: every PEM file of the directory; no hash links are needed."),
+    Directive::listener("crlfile", "PATH", Value::Path(|draft, path| draft.tls.crlfile = Some(path)))
+        .section(Section::Tls)
+        .example("/etc/portcullis/ca.crl")
+    .meaning("Revoked client certificates in PEM; needs require_certificate. Re-read on reload."),
+    Directive::listener("require_certificate", "BOOL", Value::Bool(|draft, value| {
+        draft.tls.require_certificate = value;
+    }))
+    .section(Section::Tls)
+    .default("false")
+    .meaning("Clients must present a certificate of cafile or capath; false does not ask for one."),
+    Directive::listener("use_identity_as_username", "BOOL", Value::Bool(|draft, value| {
+        draft.tls.use_identity = value;
+    }))
+    .section(Section::Tls)
+    .default("false")
+    .meaning("The Common Name of the client certificate is the user name; what CONNECT says is dropped. Beats the next."),
+    Directive::listener("use_subject_as_username", "BOOL", Value::Bool(|draft, value| {
+        draft.tls.use_subject = value;
+    }))
+    .section(Section::Tls)
+    .default("false")
+    .meaning("As use_identity_as_username, with the whole subject as RFC 2253 writes it."),
+    Directive::listener("tls_version", "tlsv1.2|tlsv1.3", Value::Parsed(tls_version))
+        .section(Section::Tls)
+        .repeat(Repeat::Error)
+        .default("tlsv1.2")
+        .meaning("Lowest TLS version; older ones are refused."),
+    Directive::listener("ciphers", "LIST", Value::Parsed(|draft, line| {
+        let suites = suites(line, &TLS12_SUITES)?;
+        let written = suites.join(":");
+        draft.tls.ciphers = Some(suites);
+        Ok(written)
+    }))
+    .section(Section::Tls)
+    .unset("every ECDHE AEAD suite")
+    .example("ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384")
+    .meaning("TLS 1.2 suites by OpenSSL's exact names, separated by colons; keywords such as HIGH are refused."),
+    Directive::listener("ciphers_tls1.3", "LIST", Value::Parsed(|draft, line| {
+        let suites = suites(line, &TLS13_SUITES)?;
+        let written = suites.join(":");
+        draft.tls.ciphers_tls13 = Some(suites);
+        Ok(written)
+    }))
+    .section(Section::Tls)
+    .unset("all three")
+    .example("TLS_AES_256_GCM_SHA384")
+    .meaning("TLS 1.3 suites, separated by colons."),
+    Directive::refused(
+        "disable_client_cert_date_checks",
+        Scope::Listener,
+        "BOOL",
+        "an expired client certificate is not accepted",
+        "renew the certificates and remove the line",
+    )
+    .harmless(&["false", "0"])
+    .section(Section::Tls)
+    .meaning("Accepts expired client certificates."),
+    Directive::refused(
+        "psk_file",
+        Scope::SecurityGroup,
+        "PATH",
+        NO_PSK,
+        "use client certificates (require_certificate, use_identity_as_username)",
+    )
+    .section(Section::Tls)
+    .meaning("Pre-shared keys."),
+    Directive::refused(
+        "psk_hint",
+        Scope::Listener,
+        "TEXT",
+        NO_PSK,
+        "use client certificates (require_certificate, use_identity_as_username)",
+    )
+    .section(Section::Tls)
+    .meaning("Pre-shared keys."),
+    Directive::refused("tls_engine", Scope::Listener, "NAME", NO_ENGINES, "use a key file")
+        .section(Section::Tls)
+        .meaning("OpenSSL engine."),
+    Directive::refused("tls_engine_kpass_sha1", Scope::Listener, "HASH", NO_ENGINES, "use a key file")
+        .secret()
+        .section(Section::Tls)
+        .meaning("Password of an engine's key."),
+    Directive::refused("tls_keyform", Scope::Listener, "pem|engine", NO_ENGINES, "use a key file in PEM")
+        .harmless(&["pem"])
+        .section(Section::Tls)
+        .meaning("Form of keyfile."),
+    Directive::ignored(
+        "dhparamfile",
+        Scope::Listener,
+        "PATH",
+        "only elliptic curve and hybrid post-quantum key exchange is offered",
+    )
+    .section(Section::Tls)
+    .meaning("Diffie-Hellman parameters."),
+];
+
+/// TLS 1.2 suites of the TLS library, by OpenSSL's names.
+pub(in crate::config) const TLS12_SUITES: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+];
+/// TLS 1.3 suites of the TLS library.
+pub(in crate::config) const TLS13_SUITES: [&str; 3] = [
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_CHACHA20_POLY1305_SHA256",
+];
+
+fn protocol(_: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    match word.text {
+        "mqtt" => Ok("mqtt".to_owned()),
+        "websockets" => Err(ValueError::new(word.at, NO_WEBSOCKETS).help(
+            "use `protocol mqtt`, with a WebSocket proxy in front where browsers must connect",
+        )),
+        "http_api" => Err(
+            ValueError::new(word.at, "there is no HTTP API on a listener")
+                .help("use `metrics_listener PORT [ADDRESS]`"),
+        ),
+        other => Err(
+            ValueError::new(word.at, format!("`{other}` is not a protocol")).help("write `mqtt`"),
+        ),
+    }
+}
+
+fn mount_point(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let prefix = text(line)?;
+    if prefix.contains(['+', '#']) {
+        return Err(ValueError::new(
+            line.value_at(),
+            "a mount point holds no wildcards",
+        ));
+    }
+    if prefix.starts_with('$') {
+        return Err(
+            ValueError::new(line.value_at(), "a mount point does not begin with `$`")
+                .help("topics of the broker itself begin so"),
+        );
+    }
+    draft.settings.mount_point = Some(prefix.to_owned());
+    Ok(prefix.to_owned())
+}
+
+fn versions(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    first(line)?;
+    let mut versions = Vec::new();
+    for word in line.words_before_comment() {
+        for number in word.text.split(',').filter(|number| !number.is_empty()) {
+            versions.push(match number {
+                "3" => Version::V31,
+                "4" => Version::V311,
+                "5" => Version::V5,
+                other => {
+                    return Err(ValueError::new(
+                        word.at,
+                        format!("`{other}` is not a protocol version"),
+                    )
+                    .help("3 is MQTT 3.1, 4 is MQTT 3.1.1, 5 is MQTT 5.0"));
+                }
+            });
+        }
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    if versions.is_empty() {
+        return Err(ValueError::new(
+            line.value_at(),
+            "no protocol version is named",
+        ));
+    }
+    let written: Vec<String> = versions
+        .iter()
+        .map(|version| version.level().to_string())
+        .collect();
+    draft.settings.versions = versions;
+    Ok(written.join(" "))
+}
+
+fn tls_version(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    if matches!(word.text, "tlsv1" | "tlsv1.0" | "tlsv1.1") {
+        return Err(
+            ValueError::new(word.at, format!("{} is broken and not offered", word.text))
+                .help("write `tls_version tlsv1.2` or `tls_version tlsv1.3`"),
+        );
+    }
+    let index = choice(word, &["tlsv1.2", "tlsv1.3"])?;
+    draft.tls.minimum_version = [TlsVersion::Tls12, TlsVersion::Tls13][index];
+    Ok(word.text.to_owned())
+}
+
+fn suites(line: &Line, known: &[&'static str]) -> Result<Vec<&'static str>, ValueError> {
+    first(line)?;
+    let mut chosen = Vec::new();
+    for word in line.words_before_comment() {
+        let mut at = word.at;
+        for name in word.text.split([':', ',']) {
+            if !name.is_empty() {
+                let index = choice(Word { text: name, at }, known).map_err(|error| ValueError {
+                    message: format!("cipher suite `{name}` is not offered"),
+                    ..error
+                })?;
+                if !chosen.contains(&known[index]) {
+                    chosen.push(known[index]);
+                }
+            }
+            at += name.len() + 1;
+        }
+    }
+    if chosen.is_empty() {
+        return Err(ValueError::new(line.value_at(), "no cipher suite is named"));
+    }
+    Ok(chosen)
+}

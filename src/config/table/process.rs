@@ -1,0 +1,88 @@
+//! Process, files and persistence.
+
+use crate::config::Located;
+use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
+use crate::config::lexer::Line;
+use crate::config::settings::Settings;
+use crate::config::table::limits::seconds;
+use crate::config::value::{Value, ValueError, size, text};
+
+const IN_MEMORY: &str = "sessions, queues and retained messages are kept in memory in this version; \
+                         nothing of them survives a restart";
+
+pub(super) static DIRECTIVES: &[Directive] = &[
+    Directive::structure("include_dir", Scope::Global, "DIRECTORY", Structure::IncludeDir)
+        .section(Section::Process)
+        .example("/etc/portcullis/conf.d")
+    .meaning(
+            "Reads every *.conf file of the directory here, in mosquitto's order. Not inside an included \
+             file; no recursion.",
+        ),
+    Directive::global("user", "NAME", Value::Parsed(user))
+        .section(Section::Process)
+        .unset("mosquitto, else nobody")
+        .reload(Reload::NeedsRestart)
+        .example("portcullis")
+    .meaning("Account to change to when started as root; `root` is refused."),
+    Directive::global("pid_file", "PATH", Value::Path(|settings, path| settings.process.pid_file = Some(path)))
+        .section(Section::Process)
+        .repeat(Repeat::Error)
+        .reload(Reload::NeedsRestart)
+        .example("/run/portcullis/portcullis.pid")
+    .meaning("Holds the process id while the broker runs."),
+    Directive::global("threads", "N", Value::Int(0..=1024, |settings, value| {
+        settings.process.threads = if value == 0 { processors() } else { size(value) };
+    }))
+    .own()
+    .section(Section::Process)
+    .unit("threads")
+    .default("0")
+    .reload(Reload::NeedsRestart)
+    .meaning("Network threads; 0 is one per processor."),
+    Directive::global("shutdown_timeout", "SECONDS", Value::Int(0..=3600, |settings, value| {
+        settings.process.shutdown_timeout = seconds(value);
+    }))
+    .own()
+    .section(Section::Process)
+    .unit("seconds")
+    .default("5")
+    .meaning("How long connections are drained after SIGTERM before they are cut."),
+    Directive::ignored("persistence", Scope::Global, "BOOL", IN_MEMORY)
+        .aliases(&["retained_persistence"])
+        .section(Section::Process)
+        .meaning("mosquitto's database file."),
+    Directive::ignored("persistence_file", Scope::Global, "NAME", IN_MEMORY)
+        .section(Section::Process)
+        .repeat(Repeat::Error)
+        .meaning("Name of mosquitto's database file."),
+    Directive::ignored("persistence_location", Scope::Global, "DIRECTORY", IN_MEMORY)
+        .section(Section::Process)
+        .repeat(Repeat::Error)
+        .meaning("Directory of mosquitto's database file."),
+    Directive::ignored("autosave_interval", Scope::Global, "SECONDS", IN_MEMORY)
+        .section(Section::Process)
+        .meaning("How often mosquitto's database is written."),
+    Directive::ignored("autosave_on_changes", Scope::Global, "BOOL", IN_MEMORY)
+        .section(Section::Process)
+        .meaning("Whether autosave_interval counts changes."),
+];
+
+fn user(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
+    let name = text(line)?;
+    if name == "root" {
+        return Err(
+            ValueError::new(line.value_at(), "the broker does not run as root")
+                .help("name an account of its own, for example `user mosquitto`"),
+        );
+    }
+    settings.process.user = Some(Located::new(
+        name.to_owned(),
+        line.origin(line.value_at(), false),
+    ));
+    Ok(name.to_owned())
+}
+
+/// Processors this process may use.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

@@ -1,0 +1,338 @@
+//! The one place where decisions are made and told.
+//!
+//! [`Admitted`] cannot be made elsewhere, and the broker routes nothing else: a path that forgets
+//! to ask does not compile. Order of a decision: budget (cheapest), topic levels, ACL.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::message::{Author, Delivery, Message, Subscription};
+use crate::topic::TopicName;
+
+use super::limits::{Budget, Spent};
+use super::request::{Action, Observer, Request, Who};
+use super::rights::{Policy, Rights};
+use super::{BudgetSettings, Denial, DenyReason, RateAction};
+
+/// Something the gate let through.
+#[derive(Debug)]
+pub struct Admitted<T>(T);
+
+impl<T> Admitted<T> {
+    /// What was let through.
+    #[inline]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Admitted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The gate's answer.
+#[derive(Debug)]
+pub enum Decision<T> {
+    /// Go on.
+    Admit(Admitted<T>),
+    /// Refused; the observer has been told.
+    Deny(Denial),
+    /// Not now: the client's budget is used up.
+    Wait {
+        /// What waits.
+        value: T,
+        /// When to ask again.
+        until: Instant,
+    },
+}
+
+/// A connected client as the gate sees it: who, by which rights, with what budget left. Owned by
+/// the client's connection.
+#[derive(Debug)]
+pub struct Client {
+    who: Arc<Who>,
+    rights: Rights,
+    budget: Budget,
+    /// Every subscription of this client is proved for the generation of `rights`.
+    proved: bool,
+    /// The topic the client published to last, if it was allowed to by `rights`.
+    last_allowed: Option<TopicName>,
+    /// A rate refusal was told already and no message has passed since.
+    throttled: bool,
+}
+
+impl Client {
+    /// Who it is.
+    pub fn who(&self) -> &Arc<Who> {
+        &self.who
+    }
+
+    /// What happens when it is over its rate.
+    pub fn rate_action(&self) -> RateAction {
+        self.budget.action
+    }
+
+    /// Whether it may be sent messages of this topic.
+    pub fn may_receive(&self, topic: &str) -> bool {
+        self.rights.may_receive(topic)
+    }
+
+    fn request<'a>(&'a self, action: Action, topic: &'a str) -> Request<'a> {
+        Request {
+            who: &self.who,
+            action,
+            topic,
+        }
+    }
+}
+
+/// See the module.
+pub struct Gate {
+    policy: ArcSwap<Policy>,
+    /// That of `policy`: one load tells a client that nothing has changed.
+    generation: AtomicU64,
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A gate with its first policy.
+    pub fn new(mut policy: Policy, observer: Arc<dyn Observer>) -> Self {
+        policy.generation = 1;
+        Self {
+            policy: ArcSwap::from_pointee(policy),
+            generation: AtomicU64::new(1),
+            observer,
+        }
+    }
+
+    /// Puts a new policy in force. Clients notice at their next request.
+    pub fn set_policy(&self, mut policy: Policy) {
+        let generation = self.generation.load(Ordering::Acquire) + 1;
+        policy.generation = generation;
+        self.policy.store(Arc::new(policy));
+        // After the policy: whoever sees the number finds the policy that belongs to it.
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Admits an authenticated client to be judged.
+    pub fn client(&self, who: Who, budget: BudgetSettings) -> Client {
+        let rights = self.rights_of(who.username.as_deref(), who.client_id.as_str(), who.listener);
+        Client {
+            who: Arc::new(who),
+            rights,
+            budget: Budget::new(budget),
+            proved: true,
+            last_allowed: None,
+            throttled: false,
+        }
+    }
+
+    fn rights_of(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
+        self.policy.load().bind(username, client_id, listener)
+    }
+
+    /// Binds the client's rights again if the policy has changed.
+    #[inline]
+    fn refresh(&self, client: &mut Client) {
+        if client.rights.generation() != self.generation.load(Ordering::Acquire) {
+            self.rebind(client);
+        }
+    }
+
+    #[cold]
+    fn rebind(&self, client: &mut Client) {
+        let who = &client.who;
+        client.rights = self.rights_of(who.username.as_deref(), who.client_id.as_str(), who.listener);
+        // Until its subscriptions are proved again each delivery is judged by itself.
+        client.proved = false;
+        client.last_allowed = None;
+    }
+
+    /// May the client publish this?
+    #[inline]
+    pub fn publish(
+        &self,
+        client: &mut Client,
+        message: Message,
+        now: Instant,
+    ) -> Decision<Message> {
+        self.refresh(client);
+        if let Err(spent) = client.budget.pay(message.size_bytes(), now) {
+            return self.over_budget(client, message, spent);
+        }
+        client.throttled = false;
+        if client.last_allowed.as_ref() == Some(&message.topic) {
+            return Decision::Admit(Admitted(message));
+        }
+        match client.rights.publish(message.topic.as_str()) {
+            Ok(_) => {
+                client.last_allowed = Some(message.topic.clone());
+                Decision::Admit(Admitted(message))
+            }
+            Err(denial) => {
+                let request = client.request(Action::Publish, message.topic.as_str());
+                self.observer.denied(&request, &denial);
+                Decision::Deny(denial)
+            }
+        }
+    }
+
+    #[cold]
+    fn over_budget(&self, client: &mut Client, message: Message, spent: Spent) -> Decision<Message> {
+        let (reason, until) = match spent {
+            Spent::Messages(until) => (DenyReason::MessageRate, until),
+            Spent::Bytes(until) => (DenyReason::ByteRate, until),
+        };
+        let denial = Denial::new(reason);
+        // One event for each time the client runs into the limit, not for each try.
+        if !client.throttled || client.budget.action != RateAction::Throttle {
+            let request = client.request(Action::Publish, message.topic.as_str());
+            self.observer.denied(&request, &denial);
+            client.throttled = true;
+        }
+        match client.budget.action {
+            RateAction::Throttle => Decision::Wait {
+                value: message,
+                until,
+            },
+            RateAction::Drop | RateAction::Disconnect => Decision::Deny(denial),
+        }
+    }
+
+    /// A PUBLISH is refused for a reason found outside the gate: told like any other.
+    pub fn refuse_publish(&self, client: &Client, topic: &str, denial: &Denial) {
+        self.observer
+            .denied(&client.request(Action::Publish, topic), denial);
+    }
+
+    /// A SUBSCRIBE is refused for a reason found outside the gate: told like any other.
+    pub fn refuse_subscribe(&self, client: &Client, filter: &str, denial: &Denial) {
+        self.observer
+            .denied(&client.request(Action::Subscribe, filter), denial);
+    }
+
+    /// May the client subscribe? Shared subscriptions are judged by the filter they share.
+    pub fn subscribe(
+        &self,
+        client: &mut Client,
+        subscription: Subscription,
+    ) -> Decision<Subscription> {
+        self.refresh(client);
+        match client.rights.subscribe(&subscription.filter.filter) {
+            Ok(granted) => {
+                client.proved &= granted.proved;
+                if let Some(denial) = granted.would_deny {
+                    let text = subscription.filter.to_string();
+                    self.observer
+                        .would_deny(&client.request(Action::Subscribe, &text), &denial);
+                }
+                Decision::Admit(Admitted(subscription))
+            }
+            Err(denial) => {
+                let text = subscription.filter.to_string();
+                self.observer
+                    .denied(&client.request(Action::Subscribe, &text), &denial);
+                Decision::Deny(denial)
+            }
+        }
+    }
+
+    /// May the client be sent this? Refused deliveries are no events: with `filter` they are the
+    /// ordinary course of things.
+    #[inline]
+    pub fn deliver(&self, client: &mut Client, delivery: Delivery) -> Option<Admitted<Delivery>> {
+        self.refresh(client);
+        if client.proved || client.rights.may_receive(delivery.message.topic.as_str()) {
+            Some(Admitted(delivery))
+        } else {
+            None
+        }
+    }
+
+    /// Could a will for this topic ever be published? Asked at CONNECT, while its owner can still
+    /// be told.
+    ///
+    /// # Errors
+    /// The refusal; the observer has been told.
+    pub fn check_will(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
+        self.refresh(client);
+        match client.rights.publish(topic) {
+            Ok(_) => Ok(()),
+            Err(denial) => {
+                self.observer
+                    .denied(&client.request(Action::Will, topic), &denial);
+                Err(denial)
+            }
+        }
+    }
+
+    /// May this will be published now? Rights may have changed since CONNECT.
+    pub fn will(&self, client: &mut Client, message: Message) -> Decision<Message> {
+        match self.check_will(client, message.topic.as_str()) {
+            Ok(()) => Decision::Admit(Admitted(message)),
+            Err(denial) => Decision::Deny(denial),
+        }
+    }
+
+    /// A message of the broker's own, under `$SYS`.
+    pub fn own(&self, message: Message) -> Admitted<Message> {
+        Admitted(message)
+    }
+
+    /// May the author of a retained message still write its topic (`check_retain_source`)?
+    pub fn author_rights(&self, author: &Author) -> Option<Rights> {
+        let listener = author.listener?;
+        Some(self.rights_of(
+            author.username.as_deref(),
+            author.client_id.as_str(),
+            listener,
+        ))
+    }
+
+    /// The policy has changed: judges the client's subscriptions again and gives those that are
+    /// lost. Afterwards deliveries need no check of their own if every one that is left is proved.
+    pub fn recheck<'a>(
+        &self,
+        client: &mut Client,
+        subscriptions: impl Iterator<Item = &'a Subscription>,
+    ) -> Vec<(Subscription, Denial)> {
+        self.rebind(client);
+        let mut lost = Vec::new();
+        let mut proved = true;
+        for subscription in subscriptions {
+            match client.rights.subscribe(&subscription.filter.filter) {
+                Ok(granted) => proved &= granted.proved,
+                Err(denial) => lost.push((subscription.clone(), denial)),
+            }
+        }
+        client.proved = proved;
+        for (subscription, denial) in &lost {
+            let text = subscription.filter.to_string();
+            self.observer
+                .denied(&client.request(Action::Subscribe, &text), denial);
+        }
+        lost
+    }
+}

@@ -1,0 +1,76 @@
+//! Who asks, and for what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::codec::Version;
+use crate::message::ClientId;
+
+use super::Denial;
+
+/// A client as the gate, the audit log and the operator's log know it.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// Client Identifier.
+    pub client_id: ClientId,
+    /// Authenticated user name; `None` for an anonymous client.
+    pub username: Option<Arc<str>>,
+    /// Where it comes from; `None` for the broker itself.
+    pub address: Option<SocketAddr>,
+    /// Index of the listener.
+    pub listener: u16,
+    /// Name of the listener.
+    pub listener_name: Arc<str>,
+    /// Protocol version.
+    pub protocol: Version,
+    /// How it proved who it is: `password`, `certificate`, `anonymous`, `none`.
+    pub method: &'static str,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// To publish a message.
+    Publish,
+    /// To subscribe.
+    Subscribe,
+    /// To be sent a message.
+    Deliver,
+    /// To have a will published.
+    Will,
+}
+
+impl Action {
+    /// Every action, for metrics that start at zero.
+    pub const ALL: &'static [Self] = &[Self::Publish, Self::Subscribe, Self::Deliver, Self::Will];
+
+    /// The metric label value and the `action` field of the audit log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+            Self::Deliver => "deliver",
+            Self::Will => "will",
+        }
+    }
+}
+
+/// One request that was judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub who: &'a Who,
+    /// For what.
+    pub action: Action,
+    /// Topic Name or Topic Filter, mount point included.
+    pub topic: &'a str,
+}
+
+/// Is told of every refusal, whatever caused it: counting, logging and explaining a denial happen
+/// in one place.
+pub trait Observer: Send + Sync {
+    /// A request was refused.
+    fn denied(&self, request: &Request<'_>, denial: &Denial);
+    /// A request was admitted that `subscribe_guard strict` would have refused.
+    fn would_deny(&self, request: &Request<'_>, denial: &Denial);
+}

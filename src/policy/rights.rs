@@ -1,0 +1,262 @@
+//! One generation of the policy, and what it means for one client.
+
+use std::sync::Arc;
+
+use crate::topic::{TopicFilter, level_count};
+
+use super::acl::{AclFile, Decided, Rules};
+use super::containment::{self, STEP_BUDGET};
+use super::{Denial, DenyReason, RuleId};
+
+/// `subscribe_guard`: what a subscription that is not wholly granted meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubscribeGuard {
+    /// Refused.
+    #[default]
+    Strict,
+    /// Accepted; each delivery is judged, as mosquitto does.
+    Filter,
+    /// As `Filter`, and the refusal it would have been is reported.
+    Report,
+}
+
+/// One immutable generation of all rules.
+#[derive(Debug)]
+pub struct Policy {
+    /// The ACL of each listener; `None` means that none is configured and all is allowed.
+    pub acls: Vec<Option<Arc<AclFile>>>,
+    /// The guard.
+    pub guard: SubscribeGuard,
+    /// `max_topic_levels`.
+    pub max_topic_levels: usize,
+    /// Set by the gate; every change makes it larger.
+    pub(super) generation: u64,
+}
+
+impl Policy {
+    /// A policy for listeners with these ACLs.
+    pub fn new(
+        acls: Vec<Option<Arc<AclFile>>>,
+        guard: SubscribeGuard,
+        max_topic_levels: usize,
+    ) -> Self {
+        Self {
+            acls,
+            guard,
+            max_topic_levels,
+            generation: 0,
+        }
+    }
+
+    /// What this policy means for a client.
+    pub fn bind(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
+        let rules = match self.acls.get(usize::from(listener)) {
+            Some(None) => None,
+            Some(Some(file)) => Some(Rules::bind(file, username, client_id)),
+            // A listener that is not configured any more: closed.
+            None => Some(Rules {
+                file: Arc::from("(no listener)"),
+                lists: [Box::default(), Box::default()],
+                unbindable: false,
+            }),
+        };
+        Rights {
+            rules,
+            guard: self.guard,
+            max_topic_levels: self.max_topic_levels,
+            generation: self.generation,
+        }
+    }
+}
+
+/// The rules of one policy generation bound to one client.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    rules: Option<Rules>,
+    guard: SubscribeGuard,
+    max_topic_levels: usize,
+    generation: u64,
+}
+
+/// How a subscription was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Every topic of the filter is allowed: deliveries need no check while the generation holds.
+    pub proved: bool,
+    /// What `strict` would have said.
+    pub would_deny: Option<Denial>,
+}
+
+/// An answer with its reasons, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule that decided.
+    pub rule: Option<RuleId>,
+    /// Why not.
+    pub reason: Option<DenyReason>,
+    /// A topic the filter matches and the rules do not grant.
+    pub witness: Option<String>,
+}
+
+impl Rights {
+    /// The policy generation they come from.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the client may publish to the valid Topic Name; names the rule that says so.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn publish(&self, topic: &str) -> Result<Option<RuleId>, Denial> {
+        if level_count(topic) > self.max_topic_levels {
+            return Err(Denial::new(DenyReason::TopicLevels));
+        }
+        if is_closed_for_writing(topic) {
+            return Err(Denial::new(DenyReason::Reserved));
+        }
+        self.decide(topic, true)
+    }
+
+    /// Whether the client may be sent a message of this topic.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn deliver(&self, topic: &str) -> Result<Option<RuleId>, Denial> {
+        self.decide(topic, false)
+    }
+
+    fn decide(&self, topic: &str, write: bool) -> Result<Option<RuleId>, Denial> {
+        let Some(rules) = &self.rules else {
+            return Ok(None);
+        };
+        match rules.decide(topic, write) {
+            Decided::Allowed(line) => Ok(Some(rules.rule_id(line))),
+            Decided::Denied(reason, line) => Err(rules.denial(reserved(reason, topic), line)),
+        }
+    }
+
+    /// As [`Rights::deliver`], when only the answer is wanted.
+    pub(crate) fn may_receive(&self, topic: &str) -> bool {
+        self.rules.as_ref().is_none_or(|rules| {
+            matches!(rules.decide(topic, false), Decided::Allowed(_))
+        })
+    }
+
+    /// Whether the client may subscribe.
+    ///
+    /// # Errors
+    /// The refusal; only under the strict guard, or if the filter has too many levels.
+    pub fn subscribe(&self, filter: &TopicFilter) -> Result<Granted, Denial> {
+        let text = filter.as_str();
+        if level_count(text) > self.max_topic_levels {
+            return Err(Denial::new(DenyReason::TopicLevels));
+        }
+        let Some(rules) = &self.rules else {
+            return Ok(Granted {
+                proved: true,
+                would_deny: None,
+            });
+        };
+        let denial = match containment::contained(rules, text, STEP_BUDGET) {
+            Ok(()) => {
+                return Ok(Granted {
+                    proved: true,
+                    would_deny: None,
+                });
+            }
+            Err(found) => found.denial,
+        };
+        let denial = Denial {
+            reason: reserved(denial.reason, text),
+            ..denial
+        };
+        match self.guard {
+            SubscribeGuard::Strict => Err(denial),
+            SubscribeGuard::Filter => Ok(Granted {
+                proved: false,
+                would_deny: None,
+            }),
+            SubscribeGuard::Report => Ok(Granted {
+                proved: false,
+                would_deny: Some(denial),
+            }),
+        }
+    }
+
+    /// The same decision as [`Rights::publish`], with its reasons.
+    pub fn explain_publish(&self, topic: &str) -> Explanation {
+        match self.publish(topic) {
+            Ok(rule) => Explanation {
+                allowed: true,
+                rule,
+                reason: None,
+                witness: None,
+            },
+            Err(denial) => Explanation {
+                allowed: false,
+                rule: denial.rule,
+                reason: Some(denial.reason),
+                witness: None,
+            },
+        }
+    }
+
+    /// The same decision as [`Rights::subscribe`], with its reasons and, for a refusal, a topic that
+    /// would have been read without a right.
+    pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
+        let witness = self.rules.as_ref().and_then(|rules| {
+            containment::contained(rules, filter.as_str(), STEP_BUDGET)
+                .err()
+                .and_then(|found| found.witness)
+        });
+        match self.subscribe(filter) {
+            Ok(granted) => Explanation {
+                allowed: true,
+                // For a filter without wildcards one rule decides; else it may be several.
+                rule: if filter.has_wildcard() || !granted.proved {
+                    None
+                } else {
+                    self.decide(filter.as_str(), false).ok().flatten()
+                },
+                reason: granted.would_deny.map(|denial| denial.reason),
+                witness,
+            },
+            Err(denial) => Explanation {
+                allowed: false,
+                rule: denial.rule,
+                reason: Some(denial.reason),
+                witness,
+            },
+        }
+    }
+}
+
+/// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to.
+/// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
+fn is_closed_for_writing(topic: &str) -> bool {
+    let Some(rest) = topic.strip_prefix('$') else {
+        return false;
+    };
+    let first = rest.split('/').next().unwrap_or(rest);
+    match first {
+        "SYS" => !is_bridge_state(topic),
+        "CONTROL" | "share" => true,
+        _ => false,
+    }
+}
+
+fn is_bridge_state(topic: &str) -> bool {
+    crate::topic::matches("$SYS/broker/connection/+/state", topic)
+}
+
+/// Says more than "no rule" where the reason is that the topic is the broker's own.
+fn reserved(reason: DenyReason, topic: &str) -> DenyReason {
+    let own = topic.starts_with("$SYS") || topic.starts_with("$CONTROL");
+    match reason {
+        DenyReason::NoRule | DenyReason::Wildcard if own => DenyReason::Reserved,
+        reason => reason,
+    }
+}

@@ -1,0 +1,10 @@
+//! What the configuration floor promises an operator: mosquitto's grammar, every error at once with
+//! its place, defaults by profile, and refusals that name the way out.
+
+mod contexts;
+mod documents;
+mod grammar;
+mod profiles;
+mod reload;
+mod support;
+mod whole_files;
