@@ -143,7 +143,7 @@ fn describe(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>]) -> Ser
         sans,
         subject: identity
             .subject()
-            .map(|subject| subject.to_string())
+            .map(ToString::to_string)
             .unwrap_or_default(),
         fingerprint: details.map_or_else(String::new, |details| details.fingerprint.clone()),
     }
