@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! Arguments in, exit code out; everything else is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portcullis::app::main()
+}

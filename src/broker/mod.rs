@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::codec::QoS;
-use crate::message::{ClientId, Delivery, Message, RetainHandling, Subscription};
-use crate::policy::{Admitted, Decision, DenyReason, Gate};
+use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
+use crate::policy::{Admitted, Client, Decision, DenyReason, Gate, Rights};
 use crate::session::SessionState;
 
 pub use fanout::{Fanout, Wakes};
@@ -78,6 +78,8 @@ pub struct Counts {
     pub connected: usize,
     /// The most connections there were at one time.
     pub connected_maximum: usize,
+    /// Connections accepted since the start.
+    pub accepted: u64,
     /// Subscriptions.
     pub subscriptions: usize,
     /// Those of them that are shared.
@@ -135,6 +137,7 @@ pub struct Broker {
     agenda: Agenda,
     connected: AtomicUsize,
     connected_maximum: AtomicUsize,
+    accepted: AtomicU64,
     expired_sessions: AtomicU64,
     dropped_queue_full: AtomicU64,
 }
@@ -151,6 +154,7 @@ impl Broker {
             agenda: Agenda::default(),
             connected: AtomicUsize::new(0),
             connected_maximum: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
             expired_sessions: AtomicU64::new(0),
             dropped_queue_full: AtomicU64::new(0),
         }
@@ -169,6 +173,7 @@ impl Broker {
             sessions: self.registry.len(),
             connected: self.connected.load(Ordering::Relaxed),
             connected_maximum: self.connected_maximum.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
             subscriptions,
             shared_subscriptions,
             retained_messages,
@@ -254,6 +259,7 @@ impl Broker {
     /// A connection serves `session` from now on.
     pub fn connected(&self, session: &Session) {
         session.set_live(true);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         let now = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
         self.connected_maximum.fetch_max(now, Ordering::Relaxed);
     }
@@ -265,7 +271,7 @@ impl Broker {
         &self,
         session: &Arc<Session>,
         state: SessionState,
-        will: Option<(Message, Box<crate::policy::Client>, Duration)>,
+        will: Option<(Message, Box<Client>, Duration)>,
         was_live: bool,
         now: Instant,
         wakes: &mut Wakes,
@@ -394,7 +400,7 @@ impl Broker {
             mut client,
             ..
         } = will;
-        if let Decision::Admit(message) = self.gate.will(&mut client, message, now) {
+        if let Decision::Admit(message) = self.gate.will(&mut client, message) {
             self.publish(
                 message,
                 &mut LastTopic::default(),
@@ -439,16 +445,27 @@ impl Broker {
         session: &Session,
         now: Instant,
     ) -> Vec<Delivery> {
-        let found = self.retained.matching(&subscription.filter.filter, now);
-        found
+        // Neighbours in the tree often have one author: its rights are bound once.
+        let mut known: Option<(Arc<Author>, Option<Rights>)> = None;
+        let mut source_may_write = |message: &Message| {
+            let hit = matches!(&known, Some((author, _)) if Arc::ptr_eq(author, &message.author));
+            if !hit {
+                let rights = self.gate.author_rights(&message.author);
+                known = Some((Arc::clone(&message.author), rights));
+            }
+            match &known {
+                Some((_, Some(rights))) => rights.publish(message.topic.as_str()).is_ok(),
+                // The broker's own messages.
+                _ => true,
+            }
+        };
+        self.retained
+            .matching(&subscription.filter.filter, now)
             .into_iter()
-            .filter(|message| !(subscription.no_local && message.author.client_id == session.client_id))
             .filter(|message| {
-                !self.settings.check_retain_source
-                    || self
-                        .gate
-                        .author_may_still_write(&message.author, message.topic.as_str())
+                !(subscription.no_local && message.author.client_id == session.client_id)
             })
+            .filter(|message| !self.settings.check_retain_source || source_may_write(message))
             .map(|message| Delivery {
                 qos: message.qos.min(subscription.qos),
                 retain: true,

@@ -19,7 +19,7 @@ use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
-use super::Shared;
+use super::{GreetPlace, Shared};
 use super::cores::{Placed, with_core};
 use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
@@ -38,6 +38,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     pub(crate) permit: Permit,
     pub(crate) placed: Placed,
+    pub(crate) greeting: GreetPlace,
     pub(crate) accepted_at: Instant,
 }
 
@@ -248,7 +249,7 @@ impl Greeting {
         let version = opening.version;
         let gate = shared.broker.gate();
         let refused = |who: &Who, denial| Failure::Refused(version, Box::new(who.clone()), denial);
-        let mut client = Box::new(gate.client(who, shared.budget(), Instant::now()));
+        let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
             let author = Arc::new(Author {
                 client_id: opening.client_id.clone(),
@@ -328,8 +329,10 @@ impl Greeting {
             listener,
             permit,
             placed,
+            greeting,
             ..
         } = self.arrival;
+        drop(greeting);
         let now = Instant::now();
         let Ready {
             opening,

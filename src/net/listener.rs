@@ -2,19 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::codec;
-use crate::policy::{AddressPermit, Denial, DenyReason};
+use crate::policy::{AddressPermit, DenyReason};
 use crate::session;
 
 use super::Shared;
@@ -24,6 +22,8 @@ use super::transport::Socket;
 
 /// Connections taken from the kernel's queue before others have a turn.
 const ACCEPT_BATCH: usize = 64;
+/// The core that accepts.
+pub const ACCEPT_CORE: usize = 0;
 /// How long to leave the kernel's queue alone when the process is out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
@@ -123,19 +123,38 @@ impl Bound {
         }
     }
 
-    fn accept(&self) -> io::Result<(Accepted, SocketAddr)> {
+    /// Registers the socket with this thread's runtime.
+    fn registered(&self) -> io::Result<Registered> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((Accepted::Tcp(stream), peer))
+                let listener = listener.try_clone()?;
+                Ok(Registered::Tcp(tokio::net::TcpListener::from_std(listener)?))
             }
             Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
+                let listener = listener.try_clone()?;
+                Ok(Registered::Unix(tokio::net::UnixListener::from_std(listener)?))
+            }
+        }
+    }
+}
+
+enum Registered {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Registered {
+    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Socket::Tcp(stream), peer))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
                 // Peers of a socket file are on this machine.
                 let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-                Ok((Accepted::Unix(stream), peer))
+                Ok((Socket::Unix(stream), peer))
             }
         }
     }
@@ -147,26 +166,6 @@ fn remove_stale(path: &std::path::Path) -> io::Result<()> {
         Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
         Err(_) => Ok(()),
-    }
-}
-
-enum Accepted {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Accepted {
-    /// Registers the socket with the runtime of the core it was placed on.
-    fn into_socket(self, nodelay: bool) -> io::Result<Socket> {
-        match self {
-            Self::Tcp(stream) => {
-                if nodelay {
-                    stream.set_nodelay(true)?;
-                }
-                Ok(Socket::Tcp(tokio::net::TcpStream::from_std(stream)?))
-            }
-            Self::Unix(stream) => Ok(Socket::Unix(tokio::net::UnixStream::from_std(stream)?)),
-        }
     }
 }
 
@@ -210,40 +209,37 @@ impl Drop for Permit {
     }
 }
 
-/// Accepts until told to stop.
+/// Accepts until told to stop. Runs on the first core, where most connections are placed.
+///
+/// # Errors
+/// The socket cannot be registered with the runtime.
 pub async fn serve(
     shared: Arc<Shared>,
     listener: Arc<Listener>,
     bound: Bound,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let fd = match &bound {
-        Bound::Tcp(listener) => listener.as_raw_fd(),
-        Bound::Unix(listener, _) => listener.as_raw_fd(),
-    };
-    let ready = AsyncFd::new(fd)?;
+    let socket = bound.registered()?;
+    let mut in_a_row = 0;
     loop {
-        let mut guard = tokio::select! {
-            guard = ready.readable() => guard?,
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
-        for _ in 0..ACCEPT_BATCH {
-            match bound.accept() {
-                Ok((accepted, peer)) => admit(&shared, &listener, accepted, peer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    guard.clear_ready();
-                    break;
-                }
-                Err(error) if is_out_of_descriptors(&error) => {
-                    report::accept_failed(&shared, &listener.state().name, &error);
-                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
-                    break;
-                }
-                // The peer gave up between SYN and accept.
-                Err(_) => {}
+        match accepted {
+            Ok((socket, peer)) => admit(&shared, &listener, socket, peer),
+            Err(error) if is_out_of_descriptors(&error) => {
+                report::accept_failed(&shared, &listener.state().name, &error);
+                tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
             }
+            // The peer gave up between SYN and accept.
+            Err(_) => {}
         }
-        tokio::task::yield_now().await;
+        in_a_row += 1;
+        if in_a_row >= ACCEPT_BATCH {
+            in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -256,30 +252,44 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 /// Judges a connection by what is known before a byte was read, and hands it to a core.
-fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, accepted: Accepted, peer: SocketAddr) {
+fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: SocketAddr) {
     let now = Instant::now();
     let state = listener.state();
-    let permit = match permit(shared, listener, &state, &accepted, peer, now) {
+    let permit = match permit(shared, listener, &state, &socket, peer, now) {
         Ok(permit) => permit,
         // Closed without a byte: whoever is over a limit costs us no TLS and no packet.
-        Err(reason) => return report::refused_early(shared, &state, peer, &Denial::new(reason)),
+        Err(reason) => return report::refused_early(shared, &state, peer, reason),
     };
+    let Some(greeting) = shared.greet_place() else {
+        return report::refused_early(shared, &state, peer, DenyReason::MaxConnections);
+    };
+    if state.nodelay && socket.set_nodelay().is_err() {
+        return;
+    }
     let placed = shared.cores.place();
     let handle = placed.handle().clone();
-    let shared = Arc::clone(shared);
+    let away = placed.index != ACCEPT_CORE;
+    let arrival = Arrival {
+        shared: Arc::clone(shared),
+        listener: state,
+        peer,
+        permit,
+        placed,
+        greeting,
+        accepted_at: now,
+    };
+    if !away {
+        handle.spawn(greet::greet(arrival, socket));
+        return;
+    }
+    // The socket changes from this core's runtime to the other's.
+    let Ok(socket) = socket.into_unregistered() else {
+        return;
+    };
     handle.spawn(async move {
-        let Ok(socket) = accepted.into_socket(state.nodelay) else {
-            return;
-        };
-        let arrival = Arrival {
-            shared,
-            listener: state,
-            peer,
-            permit,
-            placed,
-            accepted_at: now,
-        };
-        greet::greet(arrival, socket).await;
+        if let Ok(socket) = socket.register() {
+            greet::greet(arrival, socket).await;
+        }
     });
 }
 
@@ -287,13 +297,13 @@ fn permit(
     shared: &Shared,
     listener: &Arc<Listener>,
     state: &ListenerState,
-    accepted: &Accepted,
+    socket: &Socket,
     peer: SocketAddr,
     now: Instant,
 ) -> Result<Permit, DenyReason> {
-    let address = match accepted {
-        Accepted::Unix(_) => None,
-        Accepted::Tcp(_) => {
+    let address = match socket {
+        Socket::Unix(_) => None,
+        Socket::Tcp(_) => {
             if shared.bans.is_banned(peer.ip(), now) {
                 return Err(DenyReason::Banned);
             }

@@ -49,6 +49,18 @@ pub struct Shared {
     listeners: RwLock<Vec<Arc<Listener>>>,
     budget: ArcSwap<BudgetSettings>,
     max_connections: AtomicUsize,
+    max_greeting: AtomicUsize,
+    greeting: Arc<AtomicUsize>,
+}
+
+/// A place among the connections that have not been greeted yet; given back when dropped.
+#[derive(Debug)]
+struct GreetPlace(Arc<AtomicUsize>);
+
+impl Drop for GreetPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -71,6 +83,8 @@ impl Shared {
             listeners: RwLock::new(Vec::new()),
             budget: ArcSwap::from_pointee(BudgetSettings::default()),
             max_connections: AtomicUsize::new(usize::MAX),
+            max_greeting: AtomicUsize::new(usize::MAX),
+            greeting: Arc::new(AtomicUsize::new(0)),
         })
     }
 
@@ -84,8 +98,15 @@ impl Shared {
         self.listeners.read().clone()
     }
 
-    /// Replaces what each client may spend, and `global_max_connections`.
-    pub fn set_limits(&self, budget: BudgetSettings, max_connections: Option<usize>) {
+    /// Replaces what each client may spend, `global_max_connections` and `max_handshakes`.
+    pub fn set_limits(
+        &self,
+        budget: BudgetSettings,
+        max_connections: Option<usize>,
+        max_greeting: Option<usize>,
+    ) {
+        self.max_greeting
+            .store(max_greeting.unwrap_or(usize::MAX), Ordering::Relaxed);
         self.budget.store(Arc::new(budget));
         self.max_connections
             .store(max_connections.unwrap_or(usize::MAX), Ordering::Relaxed);
@@ -93,6 +114,13 @@ impl Shared {
 
     fn budget(&self) -> BudgetSettings {
         **self.budget.load()
+    }
+
+    /// A place among those that are greeted, unless there are as many as there may be.
+    fn greet_place(&self) -> Option<GreetPlace> {
+        let place = GreetPlace(Arc::clone(&self.greeting));
+        let count = self.greeting.fetch_add(1, Ordering::Relaxed) + 1;
+        (count <= self.max_greeting.load(Ordering::Relaxed)).then_some(place)
     }
 
     fn max_connections(&self) -> Option<usize> {

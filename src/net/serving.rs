@@ -497,9 +497,10 @@ impl Serving {
             return Err(End::Revoked);
         }
         let gate = shared.broker.gate();
-        let lost = self
-            .client
-            .recheck(gate, self.connection.session().subscriptions.values());
+        let lost = gate.recheck(
+            &mut self.client,
+            self.connection.session().subscriptions.values(),
+        );
         for (subscription, denial) in lost {
             let filter = subscription.filter.to_string();
             shared

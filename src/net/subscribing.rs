@@ -32,7 +32,7 @@ impl Subscribing<'_> {
     /// # Errors
     /// A combination of options that the standard calls a protocol error.
     pub(crate) fn subscribe(
-        self,
+        mut self,
         packet: &codec::Subscribe<'_>,
         connection: &mut Connection,
         now: Instant,
@@ -58,7 +58,7 @@ impl Subscribing<'_> {
     }
 
     fn one(
-        &self,
+        &mut self,
         wanted: &SubscribeFilter<'_>,
         identifier: Option<u32>,
         connection: &mut Connection,
@@ -91,7 +91,7 @@ impl Subscribing<'_> {
             identifier,
         };
         let qos = subscription.qos;
-        match gate.subscribe(self.client, subscription, now) {
+        match gate.subscribe(self.client, subscription) {
             Decision::Admit(subscription) => {
                 report::subscribed(self.shared, self.client.who(), &text, qos);
                 let done = self

@@ -17,6 +17,41 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+/// A socket that no runtime knows.
+#[derive(Debug)]
+pub(crate) enum Unregistered {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Unregistered {
+    /// Makes it known to the runtime of this thread.
+    pub(crate) fn register(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl Socket {
+    /// Takes the socket off its runtime.
+    pub(crate) fn into_unregistered(self) -> io::Result<Unregistered> {
+        Ok(match self {
+            Self::Tcp(stream) => Unregistered::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Unregistered::Unix(stream.into_std()?),
+        })
+    }
+
+    /// `TCP_NODELAY`, where there is such a thing.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -42,10 +42,6 @@ pub struct Settings {
     pub max_session_expiry_s: u32,
     /// `clientid_prefixes`.
     pub client_id_prefix: Option<Box<str>>,
-    /// Queue QoS 0 messages for absent clients (`queue_qos0_messages`).
-    pub queue_qos0: bool,
-    /// Deliver with the QoS of the subscription even if published lower (`upgrade_outgoing_qos`).
-    pub upgrade_outgoing_qos: bool,
 }
 
 impl Default for Settings {
@@ -64,8 +60,6 @@ impl Default for Settings {
             auto_id_prefix: "auto-".into(),
             max_session_expiry_s: u32::MAX,
             client_id_prefix: None,
-            queue_qos0: false,
-            upgrade_outgoing_qos: false,
         }
     }
 }

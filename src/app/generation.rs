@@ -1,0 +1,452 @@
+//! One generation of everything that a reload can exchange: rules, users, certificates, limits.
+//!
+//! It is built whole before any of it is used, and reports every error of every file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::auth::{Authenticator, AuthenticatorSettings, Identity, PasswordFile, Verifier};
+use crate::codec::{self, Version};
+use crate::config::{
+    self, CertificateIdentity, DeniedPublish, Diagnostic, ListenerSettings, LoadOptions, Located,
+    Origin, Settings, SubscribeGuard, TlsVersion,
+};
+use crate::net::listener::ListenerState;
+use crate::net::tls::{self, Tls, TlsSettings};
+use crate::policy::acl::AclFile;
+use crate::policy::{
+    self, AdmissionSettings, BanSettings, BudgetSettings, Policy, Rate, RateAction,
+};
+use crate::session;
+
+/// A certificate that expires within this many days is warned of.
+const EXPIRY_WARNING_DAYS: i64 = 30;
+
+/// What was read and whether it can be used.
+pub(crate) struct Loaded {
+    /// As far as it could be understood, if there are errors.
+    pub(crate) settings: Settings,
+    pub(crate) files: Files,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// An ACL or password file could not be opened at all.
+    pub(crate) unreadable: bool,
+}
+
+impl Loaded {
+    pub(crate) fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error())
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.errors().next().is_none()
+    }
+}
+
+/// The contents of every file a configuration names.
+#[derive(Default)]
+pub(crate) struct Files {
+    acls: HashMap<PathBuf, Arc<AclFile>>,
+    passwords: HashMap<PathBuf, Arc<PasswordFile>>,
+    tls: Vec<Option<Tls>>,
+}
+
+/// Reads a configuration and every file it names.
+pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
+    let read = config::read(path, options);
+    let mut diagnostics = read.diagnostics;
+    let mut settings = read.settings;
+    let mut reader = Reader {
+        files: Files::default(),
+        diagnostics: Vec::new(),
+        unreadable: false,
+    };
+    diagnostics.extend(settings.check_permissions());
+    for listener in &settings.listeners {
+        reader.listener(listener);
+    }
+    diagnostics.append(&mut reader.diagnostics);
+    Loaded {
+        settings,
+        files: reader.files,
+        diagnostics,
+        unreadable: reader.unreadable,
+    }
+}
+
+struct Reader {
+    files: Files,
+    diagnostics: Vec<Diagnostic>,
+    unreadable: bool,
+}
+
+impl Reader {
+    fn listener(&mut self, listener: &ListenerSettings) {
+        if let Some(file) = &listener.security.acl_file {
+            self.acl(file);
+        }
+        if let Some(file) = &listener.security.password_file {
+            self.passwords(file);
+        }
+        let loaded = listener.tls.as_ref().and_then(|settings| self.tls(settings));
+        self.files.tls.push(loaded);
+    }
+
+    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+        match fs::read(&file.value) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Some(text),
+                Err(_) => {
+                    self.error(&file.origin, format!("{} is not UTF-8", file.value.display()));
+                    None
+                }
+            },
+            Err(error) => {
+                self.unreadable = true;
+                self.error(
+                    &file.origin,
+                    format!("{what} {} cannot be read: {}", file.value.display(), plain(&error)),
+                );
+                None
+            }
+        }
+    }
+
+    fn error(&mut self, origin: &Origin, message: String) {
+        self.diagnostics.push(Diagnostic::error(message).at(origin));
+    }
+
+    fn acl(&mut self, file: &Located<PathBuf>) {
+        if self.files.acls.contains_key(&file.value) {
+            return;
+        }
+        let Some(text) = self.text(file, "the ACL file") else {
+            return;
+        };
+        let name = file.value.file_name().map_or_else(
+            || file.value.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        match AclFile::parse(&name, &text) {
+            Ok(acl) => {
+                for warning in acl.warnings() {
+                    let source = source_line(&text, warning.line);
+                    self.diagnostics.push(
+                        Diagnostic::warning(format!("{}: {}", warning.name, warning.message))
+                            .at_line(&file.value, warning.line, None, source),
+                    );
+                }
+                self.files.acls.insert(file.value.clone(), Arc::new(acl));
+            }
+            Err(errors) => {
+                for error in errors {
+                    let source = source_line(&text, error.line);
+                    self.diagnostics.push(Diagnostic::error(error.message).at_line(
+                        &file.value,
+                        error.line,
+                        Some(error.column),
+                        source,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn passwords(&mut self, file: &Located<PathBuf>) {
+        if self.files.passwords.contains_key(&file.value) {
+            return;
+        }
+        let Some(text) = self.text(file, "the password file") else {
+            return;
+        };
+        let text = zeroize::Zeroizing::new(text);
+        match PasswordFile::parse(&text) {
+            Ok((passwords, warnings)) => {
+                for warning in warnings {
+                    self.diagnostics.push(
+                        Diagnostic::warning(warning.message).at_line(
+                            &file.value,
+                            warning.line,
+                            None,
+                            None,
+                        ),
+                    );
+                }
+                self.files
+                    .passwords
+                    .insert(file.value.clone(), Arc::new(passwords));
+            }
+            Err(errors) => {
+                for error in errors {
+                    self.diagnostics.push(Diagnostic::error(error.message).at_line(
+                        &file.value,
+                        error.line,
+                        Some(error.column),
+                        None,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn tls(&mut self, settings: &config::TlsSettings) -> Option<Tls> {
+        match tls::load(&tls_settings(settings)) {
+            Ok(loaded) => {
+                self.certificate(settings, &loaded);
+                Some(loaded)
+            }
+            Err(errors) => {
+                let named = [
+                    Some(&settings.certfile),
+                    Some(&settings.keyfile),
+                    settings.cafile.as_ref(),
+                    settings.capath.as_ref(),
+                    settings.crlfile.as_ref(),
+                ];
+                for error in errors {
+                    let origin = named
+                        .iter()
+                        .flatten()
+                        .find(|located| located.value == error.file)
+                        .map_or(&settings.certfile.origin, |located| &located.origin);
+                    let message = format!("{} {}", error.file.display(), error.message);
+                    let mut diagnostic = Diagnostic::error(message).at(origin);
+                    if let Some(help) = error.help {
+                        diagnostic = diagnostic.help(help);
+                    }
+                    self.diagnostics.push(diagnostic);
+                }
+                None
+            }
+        }
+    }
+
+    fn certificate(&mut self, settings: &config::TlsSettings, loaded: &Tls) {
+        let file = settings.certfile.value.display();
+        let days = (loaded.certificate.not_after - now_s()).div_euclid(86_400);
+        let mut warn = |message: String, help: &str| {
+            self.diagnostics.push(
+                Diagnostic::warning(message)
+                    .at(&settings.certfile.origin)
+                    .help(help),
+            );
+        };
+        if days < 0 {
+            warn(
+                format!("the certificate {file} has expired"),
+                "clients will refuse it: renew it and send SIGHUP",
+            );
+        } else if days < EXPIRY_WARNING_DAYS {
+            warn(
+                format!("the certificate {file} expires in {days} day(s)"),
+                "renew it and send SIGHUP; no client is disconnected",
+            );
+        }
+        if !loaded.certificate.has_san {
+            warn(
+                format!("the certificate {file} has no Subject Alternative Name"),
+                "clients of today ignore the Common Name and refuse it; make one with subjectAltName",
+            );
+        }
+    }
+}
+
+fn source_line(text: &str, line: u32) -> Option<&str> {
+    text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)
+}
+
+/// The system's words without the number.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+pub(crate) fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+fn tls_settings(settings: &config::TlsSettings) -> TlsSettings {
+    let names = |names: &Option<Vec<&'static str>>| {
+        names
+            .as_ref()
+            .map(|names| names.iter().map(|&name| name.to_owned()).collect())
+    };
+    let path = |file: &Option<Located<PathBuf>>| file.as_ref().map(|file| file.value.clone());
+    TlsSettings {
+        certfile: settings.certfile.value.clone(),
+        keyfile: settings.keyfile.value.clone(),
+        cafile: path(&settings.cafile),
+        capath: path(&settings.capath),
+        crlfile: path(&settings.crlfile),
+        require_certificate: settings.require_certificate,
+        tls12: settings.minimum_version == TlsVersion::Tls12,
+        ciphers: names(&settings.ciphers),
+        ciphers_tls13: names(&settings.ciphers_tls13),
+    }
+}
+
+/// The rules of a configuration.
+pub(crate) fn policy(settings: &Settings, files: &Files) -> Policy {
+    let acls = settings
+        .listeners
+        .iter()
+        .map(|listener| {
+            let file = listener.security.acl_file.as_ref()?;
+            files.acls.get(&file.value).cloned()
+        })
+        .collect();
+    let guard = match settings.access.subscribe_guard {
+        SubscribeGuard::Strict => policy::SubscribeGuard::Strict,
+        SubscribeGuard::Filter => policy::SubscribeGuard::Filter,
+        SubscribeGuard::Report => policy::SubscribeGuard::Report,
+    };
+    Policy::new(acls, guard, settings.limits.max_topic_levels)
+}
+
+fn rate(rate: config::Rate) -> Rate {
+    Rate {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    }
+}
+
+/// What each client may spend.
+pub(crate) fn budget(settings: &Settings) -> BudgetSettings {
+    BudgetSettings {
+        messages: settings.limits.client_message_rate.map(rate),
+        bytes: settings.limits.client_byte_rate.map(rate),
+        action: match settings.limits.rate_action {
+            config::RateAction::Throttle => RateAction::Throttle,
+            config::RateAction::Drop => RateAction::Drop,
+            config::RateAction::Disconnect => RateAction::Disconnect,
+        },
+    }
+}
+
+/// Limits of addresses.
+pub(crate) fn admission(settings: &Settings) -> AdmissionSettings {
+    AdmissionSettings {
+        connections: settings.limits.max_connections_per_ip,
+        rate: settings.limits.connect_rate_per_ip.map(rate),
+    }
+}
+
+/// When an address is banned.
+pub(crate) fn bans(settings: &Settings) -> Option<BanSettings> {
+    settings.limits.auth_failure_limit.map(|limit| BanSettings {
+        count: limit.count,
+        window: limit.window,
+        ban: limit.ban,
+    })
+}
+
+/// The settings of each listener, in order.
+pub(crate) fn listeners(
+    settings: &Settings,
+    files: &Files,
+    verifier: &Arc<Verifier>,
+) -> Vec<ListenerState> {
+    settings
+        .listeners
+        .iter()
+        .enumerate()
+        .map(|(index, listener)| {
+            let tls = files.tls.get(index).and_then(Option::as_ref);
+            listener_state(settings, files, listener, index, tls, verifier)
+        })
+        .collect()
+}
+
+fn listener_state(
+    settings: &Settings,
+    files: &Files,
+    listener: &ListenerSettings,
+    index: usize,
+    tls: Option<&Tls>,
+    verifier: &Arc<Verifier>,
+) -> ListenerState {
+    let limits = &settings.limits;
+    let passwords = listener
+        .security
+        .password_file
+        .as_ref()
+        .and_then(|file| files.passwords.get(&file.value).cloned());
+    let authenticator = AuthenticatorSettings {
+        allow_anonymous: listener.security.allow_anonymous,
+        identity: listener.certificate_identity.map(|identity| match identity {
+            CertificateIdentity::CommonName => Identity::CommonName,
+            CertificateIdentity::Subject => Identity::Subject,
+        }),
+        passwords,
+    };
+    let codec_limits = codec::Limits {
+        max_packet_bytes: limits.max_packet_bytes,
+        ..codec::Limits::default()
+    };
+    ListenerState {
+        id: u16::try_from(index).unwrap_or(u16::MAX),
+        name: Arc::from(listener.bind.to_string()),
+        session: session_settings(settings, listener),
+        codec_limits,
+        greet_limits: codec::Limits {
+            max_packet_bytes: limits.connect_packet_max_bytes.min(limits.max_packet_bytes),
+            ..codec_limits
+        },
+        tls: tls.map(|tls| Arc::clone(&tls.config)),
+        authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
+        mount_point: listener.mount_point.clone().unwrap_or_default().into(),
+        max_connections: listener.max_connections,
+        max_subscriptions: limits.max_subscriptions_per_client.unwrap_or(usize::MAX),
+        message_size_limit: limits.message_size_limit.unwrap_or(0),
+        disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
+        use_username_as_client_id: listener.use_username_as_clientid,
+        connect_timeout: limits.connect_timeout,
+        nodelay: settings.process.tcp_nodelay,
+    }
+}
+
+fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session::Settings {
+    let limits = &settings.limits;
+    let accepts = |version| listener.versions.contains(&version);
+    session::Settings {
+        versions: [
+            accepts(Version::V31),
+            accepts(Version::V311),
+            accepts(Version::V5),
+        ],
+        max_inflight_messages: limits.max_inflight_messages.max(1),
+        max_inflight_bytes: limits.max_inflight_bytes.unwrap_or(0),
+        max_packet_bytes: u32::try_from(limits.max_packet_bytes).unwrap_or(u32::MAX),
+        topic_alias_maximum: listener.max_topic_alias,
+        topic_alias_maximum_broker: listener.max_topic_alias_broker,
+        max_qos: listener.max_qos,
+        retain_available: settings.protocol.retain_available,
+        max_keep_alive_s: limits.max_keepalive.unwrap_or(0),
+        allow_zero_length_client_id: listener.security.allow_zero_length_clientid,
+        auto_id_prefix: listener.security.auto_id_prefix.as_str().into(),
+        max_session_expiry_s: settings
+            .protocol
+            .persistent_client_expiration
+            .map_or(u32::MAX, |time| {
+                u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+            }),
+        client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
+    }
+}
+
+/// When the certificate of each listener with TLS expires.
+pub(crate) fn certificates(settings: &Settings, files: &Files) -> Vec<(String, i64)> {
+    settings
+        .listeners
+        .iter()
+        .zip(&files.tls)
+        .filter_map(|(listener, tls)| {
+            Some((listener.bind.to_string(), tls.as_ref()?.certificate.not_after))
+        })
+        .collect()
+}

@@ -1,0 +1,351 @@
+//! The parts of a running broker, and how a reload exchanges what can be exchanged.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::audit::{
+    Auditor, Event, Gauges, Journal, JournalTarget, LogClass, LogDestination, LogSettings, Metrics,
+    OperatorLog, Traffic,
+};
+use crate::auth::{Authenticator, CacheSettings, CredentialCache, Verifier};
+use crate::broker::{self, Broker, QueueLimits, RetainLimits, Signal};
+use crate::codec::MalformedKind;
+use crate::config::{self, AuditLog, FindingKind, LogType, Settings};
+use crate::net::exporter::{Exporter, Readiness};
+use crate::net::listener::Listener;
+use crate::net::{Cores, Shared, tls};
+use crate::policy::{Admission, Bans, Gate};
+use crate::session;
+
+use super::generation::{self, Files, Loaded};
+
+/// A broker with its parts.
+pub(crate) struct Running {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: OperatorLog,
+    pub(crate) settings: Settings,
+    accepting: Arc<AtomicBool>,
+}
+
+/// Where the audit log goes.
+pub(crate) fn journal_target(settings: &Settings) -> JournalTarget {
+    match &settings.audit_log {
+        AuditLog::Off => JournalTarget::Off,
+        AuditLog::Stdout => JournalTarget::Stdout,
+        AuditLog::File(file) => JournalTarget::File(file.value.clone()),
+    }
+}
+
+/// The operator's log as configured.
+pub(crate) fn log_settings(settings: &Settings) -> LogSettings {
+    let log = &settings.log;
+    let mut classes: std::collections::BTreeSet<LogClass> = log
+        .types
+        .iter()
+        .filter_map(|kind| match kind {
+            LogType::Error => Some(LogClass::Error),
+            LogType::Warning => Some(LogClass::Warning),
+            LogType::Notice => Some(LogClass::Notice),
+            LogType::Information => Some(LogClass::Information),
+            LogType::Debug => Some(LogClass::Debug),
+            LogType::Subscribe => Some(LogClass::Subscribe),
+            LogType::Unsubscribe => Some(LogClass::Unsubscribe),
+            LogType::Websockets | LogType::Internal => None,
+        })
+        .collect();
+    // mosquitto logs connections as notices, and they are shown by default.
+    if log.connection_messages && log.types.contains(&LogType::Notice) {
+        classes.insert(LogClass::Connection);
+    }
+    LogSettings {
+        destinations: log
+            .destinations
+            .iter()
+            .map(|destination| match destination {
+                config::LogDestination::Stdout => LogDestination::Stdout,
+                config::LogDestination::Stderr => LogDestination::Stderr,
+                config::LogDestination::Syslog => LogDestination::Syslog,
+                config::LogDestination::File(file) => LogDestination::File(file.value.clone()),
+            })
+            .collect(),
+        facility: log.facility,
+        timestamp: log.timestamp,
+        timestamp_format: log.timestamp_format.clone(),
+        classes,
+    }
+}
+
+fn broker_settings(settings: &Settings) -> broker::Settings {
+    let limits = &settings.limits;
+    broker::Settings {
+        queue: QueueLimits {
+            messages: limits.max_queued_messages.unwrap_or(0),
+            bytes: limits.max_queued_bytes.unwrap_or(0),
+            queue_qos0: limits.queue_qos0_messages,
+        },
+        retain: RetainLimits {
+            messages: limits.max_retained_messages.unwrap_or(0),
+            bytes: limits
+                .max_retained_bytes
+                .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        },
+        max_sessions: limits.global_max_clients,
+        duplicates: settings.protocol.allow_duplicate_messages,
+        upgrade_outgoing_qos: settings.protocol.upgrade_outgoing_qos,
+        check_retain_source: settings.access.check_retain_source,
+    }
+}
+
+/// Labels of everything that can be wrong with a packet.
+fn malformed_labels() -> Vec<&'static str> {
+    MalformedKind::ALL
+        .iter()
+        .map(|kind| kind.label())
+        .chain(session::LABELS.iter().copied())
+        .collect()
+}
+
+impl Running {
+    /// Builds the parts; nothing listens yet.
+    ///
+    /// # Errors
+    /// The system refuses threads, random numbers or the audit log.
+    pub(crate) fn build(settings: Settings, files: &Files, log: OperatorLog) -> io::Result<Self> {
+        let journal = Journal::start(&journal_target(&settings))?;
+        let traffic = Arc::new(Traffic::new(settings.process.threads));
+        let kinds: Vec<&str> = FindingKind::ALL.iter().map(|kind| kind.label()).collect();
+        let (metrics, families) = Metrics::new(
+            Arc::clone(&traffic),
+            &malformed_labels(),
+            tls::HANDSHAKE_FAILURES,
+            Authenticator::methods(),
+            &kinds,
+        )
+        .map_err(io::Error::other)?;
+        let metrics = Arc::new(metrics);
+        let audit = Auditor::new(journal, families);
+        let gate = Arc::new(Gate::new(
+            generation::policy(&settings, files),
+            Arc::clone(&audit) as Arc<dyn crate::policy::Observer>,
+        ));
+        let cache = CredentialCache::new(CacheSettings {
+            entries: settings.hashing.credential_cache,
+            time: settings.hashing.credential_cache_time,
+        })
+        .map_err(io::Error::other)?;
+        let verifier = Arc::new(Verifier::start(
+            settings.hashing.workers,
+            settings.hashing.queue,
+            Arc::new(cache),
+        )?);
+        let shared = Shared::new(
+            Broker::new(broker_settings(&settings), gate),
+            audit,
+            traffic,
+            Admission::new(generation::admission(&settings)),
+            Bans::new(generation::bans(&settings)),
+            Cores::start(settings.process.threads)?,
+        );
+        for state in generation::listeners(&settings, files, &verifier) {
+            shared.add_listener(Listener::new(state));
+        }
+        let running = Self {
+            shared,
+            verifier,
+            metrics,
+            log,
+            settings,
+            accepting: Arc::new(AtomicBool::new(false)),
+        };
+        running.tell_metrics(files);
+        running.connect_gauges();
+        Ok(running)
+    }
+
+    fn tell_metrics(&self, files: &Files) {
+        let settings = &self.settings;
+        self.shared.set_limits(
+            generation::budget(settings),
+            settings.limits.global_max_connections,
+            settings.limits.max_handshakes,
+        );
+        self.metrics
+            .set_certificates(&generation::certificates(settings, files));
+        let counts: Vec<(&str, i64)> = FindingKind::ALL
+            .iter()
+            .map(|&kind| {
+                let count = settings.findings.iter().filter(|finding| finding.kind == kind);
+                (kind.label(), i64::try_from(count.count()).unwrap_or(i64::MAX))
+            })
+            .collect();
+        self.metrics.set_findings(&counts);
+    }
+
+    fn connect_gauges(&self) {
+        // Weak: the metrics must not keep the broker alive.
+        let shared = Arc::downgrade(&self.shared);
+        let verifier = Arc::downgrade(&self.verifier);
+        self.metrics.set_source(move || {
+            let (Some(shared), Some(verifier)) = (shared.upgrade(), verifier.upgrade()) else {
+                return Gauges::default();
+            };
+            let counts = shared.broker.counts();
+            let (queued_messages, queued_bytes) = shared.broker.queued();
+            let hashes = verifier.counts();
+            Gauges {
+                connections: shared.cores.connections(),
+                sessions: counts.sessions,
+                connected: counts.connected,
+                subscriptions: counts.subscriptions,
+                shared_subscriptions: counts.shared_subscriptions,
+                retained_messages: counts.retained_messages,
+                retained_bytes: counts.retained_bytes,
+                queued_messages,
+                queued_bytes,
+                banned: shared.bans.list(std::time::Instant::now()).len(),
+                hash_runs: hashes.runs,
+                hash_saved: hashes.cached + hashes.shared,
+                audit_lost: shared.audit.journal().lost(),
+            }
+        });
+    }
+
+    /// What the metrics endpoint answers from.
+    pub(crate) fn exporter(&self) -> Exporter {
+        let accepting = Arc::clone(&self.accepting);
+        Exporter {
+            metrics: Arc::clone(&self.metrics),
+            ready: Arc::new(move || -> Readiness {
+                if accepting.load(Ordering::Relaxed) {
+                    Ok(())
+                } else {
+                    Err("the broker does not accept connections".into())
+                }
+            }),
+        }
+    }
+
+    /// Says whether connections are accepted, for `/readyz`.
+    pub(crate) fn set_accepting(&self, accepting: bool) {
+        self.accepting.store(accepting, Ordering::Relaxed);
+    }
+
+    /// Exchanges everything that can be, or nothing. `loaded` is the new configuration with its
+    /// files.
+    pub(crate) fn reload(&mut self, loaded: Loaded) {
+        let errors: Vec<String> = loaded.errors().map(|error| error.headline()).collect();
+        for diagnostic in &loaded.diagnostics {
+            if diagnostic.is_error() {
+                tracing::error!("{}", diagnostic.headline());
+            } else {
+                tracing::warn!("{}", diagnostic.headline());
+            }
+        }
+        if !errors.is_empty() {
+            self.refuse_reload(&errors);
+            return;
+        }
+        let settings = loaded.settings;
+        let target = journal_target(&settings);
+        if let Err(error) = self.log.reopen(log_settings(&settings)) {
+            self.refuse_reload(&[format!("the log cannot be opened: {error}")]);
+            return;
+        }
+        if let Err(error) = self.shared.audit.journal().reopen(&target) {
+            // The operator's log goes back to what it was: all or nothing.
+            drop(self.log.reopen(log_settings(&self.settings)));
+            self.refuse_reload(&[format!("the audit log cannot be opened: {error}")]);
+            return;
+        }
+        let changes = self.settings.changes(&settings);
+        self.apply(settings, &loaded.files);
+        let text = describe(&changes);
+        self.shared.audit.record(&Event::Reloaded { changes: &text });
+    }
+
+    fn refuse_reload(&self, errors: &[String]) {
+        let first = errors.first().map_or("the configuration cannot be read", String::as_str);
+        self.shared.audit.record(&Event::ReloadFailed {
+            errors: errors.len().max(1),
+            first,
+        });
+    }
+
+    fn apply(&mut self, mut settings: Settings, files: &Files) {
+        // Listeners stay as they are bound: those that both configurations have, by address, get
+        // the new settings under their old number.
+        let mut policy_order = Vec::new();
+        for old in &self.settings.listeners {
+            policy_order.push(
+                settings
+                    .listeners
+                    .iter()
+                    .position(|new| new.bind == old.bind),
+            );
+        }
+        let states = generation::listeners(&settings, files, &self.verifier);
+        let policy = generation::policy(&settings, files);
+        let acls = policy_order
+            .iter()
+            .enumerate()
+            .map(|(index, place)| match place {
+                Some(place) => policy.acls.get(*place).cloned().flatten(),
+                // Gone from the configuration, and up until the restart: with its old rules.
+                None => self.shared.broker.gate().policy().acls.get(index).cloned().flatten(),
+            })
+            .collect();
+        self.verifier.forget();
+        let mut states: Vec<Option<_>> = states.into_iter().map(Some).collect();
+        for (index, listener) in self.shared.listeners().iter().enumerate() {
+            let Some(place) = policy_order.get(index).copied().flatten() else {
+                continue;
+            };
+            if let Some(mut state) = states.get_mut(place).and_then(Option::take) {
+                state.id = u16::try_from(index).unwrap_or(u16::MAX);
+                listener.set_state(state);
+            }
+        }
+        self.shared.broker.gate().set_policy(crate::policy::Policy::new(
+            acls,
+            policy.guard,
+            policy.max_topic_levels,
+        ));
+        self.shared.admission.set(generation::admission(&settings));
+        self.shared.bans.set(generation::bans(&settings));
+        // The order of listeners that is in use, so that the next reload compares with it.
+        let by_old_number: Vec<_> = policy_order
+            .iter()
+            .zip(&self.settings.listeners)
+            .map(|(place, old)| {
+                place
+                    .and_then(|place| settings.listeners.get(place))
+                    .unwrap_or(old)
+                    .clone()
+            })
+            .collect();
+        settings.listeners = by_old_number;
+        self.settings = settings;
+        self.tell_metrics(files);
+        // Last: every connection looks at what is now in force.
+        self.shared.broker.signal_all(Signal::Recheck);
+    }
+}
+
+fn describe(changes: &[config::Change]) -> String {
+    if changes.is_empty() {
+        return "the files it names were read again; no directive has changed".into();
+    }
+    let mut parts = Vec::new();
+    for change in changes {
+        let effect = match change.effect {
+            config::Reload::Applied => "applied",
+            config::Reload::NewConnections => "for new connections",
+            config::Reload::NeedsRestart => "needs a restart",
+        };
+        parts.push(format!("{} ({effect})", change.directive));
+    }
+    parts.join(", ")
+}

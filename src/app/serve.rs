@@ -1,0 +1,449 @@
+//! Running the broker: start, signals, housekeeping, stop.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sd_notify::NotifyState;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::audit::{Event, OperatorLog, SysSampler, Totals};
+use crate::broker::{LastTopic, MatchCache, Signal, Wakes};
+use crate::codec::QoS;
+use crate::config::{Bind, ListenerSettings, LoadOptions, Settings, SocketDomain};
+use crate::message::{Author, ClientId, Message};
+use crate::net::listener::{ACCEPT_CORE, Bound, Endpoint};
+use crate::net::{exporter, listener};
+use crate::topic::TopicName;
+
+use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
+use super::generation::{self, Loaded};
+use super::process::{self, PidFile, ProcessError};
+use super::running::{Running, log_settings};
+
+
+/// How often parked sessions, wills and floods are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Retained messages that have expired are removed this often when nothing else says so.
+const RETAIN_SWEEP: Duration = Duration::from_secs(60);
+
+/// What to run with.
+pub(super) struct Start<'a> {
+    pub(super) config_file: Option<&'a Path>,
+    pub(super) options: LoadOptions,
+    pub(super) daemon: bool,
+    /// Stay the account that started it, even root: for trying out.
+    pub(super) keep_account: bool,
+    /// Called when connections are accepted.
+    pub(super) ready: Box<dyn FnOnce() + 'a>,
+}
+
+/// Runs until told to stop.
+pub(super) fn run(run: &Run, variable: Option<OsString>) -> Result<(), Stop> {
+    start(Start {
+        config_file: run.config_file.as_deref(),
+        options: run.load_options(variable)?,
+        daemon: run.daemon,
+        keep_account: false,
+        ready: Box::new(|| {}),
+    })
+}
+
+fn failed(code: u8, text: impl std::fmt::Display) -> Stop {
+    Stop {
+        code,
+        text: format!("error: {text}\n"),
+    }
+}
+
+/// The exit code for a configuration that cannot be used, and every error in it.
+pub(super) fn refused(loaded: &Loaded) -> Stop {
+    let mut text = String::new();
+    for diagnostic in &loaded.diagnostics {
+        text.push_str(&format!("{diagnostic}\n"));
+    }
+    let only_unreadable = loaded.unreadable && loaded.errors().count() == 1;
+    Stop {
+        code: if only_unreadable {
+            UNREADABLE_FILE
+        } else {
+            super::cli::INVALID
+        },
+        text,
+    }
+}
+
+pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
+    let early = crate::config::read(start.config_file, &start.options);
+    if early.diagnostics.iter().any(crate::config::Diagnostic::is_error) {
+        // Everything that is wrong is told at once, with what is wrong in the files it names.
+        return Err(refused(&generation::load(start.config_file, &start.options)));
+    }
+    let settings = early.settings;
+    if start.daemon {
+        process::daemonize().map_err(|error| failed(PROCESS, error))?;
+    }
+    process::raise_descriptor_limit();
+    let _pid_file = match &settings.process.pid_file {
+        Some(path) => Some(PidFile::write(&path.value).map_err(|error| failed(PROCESS, error))?),
+        None => None,
+    };
+    // Bound while still root, for ports below 1024.
+    let bound = bind_all(&settings)?;
+    let metrics_listener = bind_metrics(&settings)?;
+    let account = if start.keep_account {
+        None
+    } else {
+        let wanted = settings.process.user.as_ref().map(|user| user.value.as_str());
+        process::drop_privileges(wanted).map_err(|error: ProcessError| failed(PROCESS, error))?
+    };
+    // Read as the account that will have to read it again at a reload.
+    let loaded = generation::load(start.config_file, &start.options);
+    if !loaded.is_ok() {
+        return Err(refused(&loaded));
+    }
+    let Loaded {
+        settings,
+        files,
+        diagnostics,
+        ..
+    } = loaded;
+    let log = OperatorLog::install(log_settings(&settings))
+        .map_err(|error| failed(super::cli::INVALID, format!("the log cannot be opened: {error}")))?;
+    for diagnostic in &diagnostics {
+        tracing::warn!("{}", diagnostic.headline());
+    }
+    if let Some(account) = account {
+        tracing::info!("running as {account}");
+    }
+    let running = Running::build(settings, &files, log)
+        .map_err(|error| failed(CANNOT_LISTEN, format!("cannot start: {error}")))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(CANNOT_LISTEN, format!("cannot start: {error}")))?;
+    let source = Source {
+        config_file: start.config_file.map(Path::to_owned),
+        options: start.options.clone(),
+    };
+    runtime.block_on(serve(running, source, bound, metrics_listener, start.ready))
+}
+
+/// Where a reload reads from.
+struct Source {
+    config_file: Option<PathBuf>,
+    options: LoadOptions,
+}
+
+fn endpoints(listener: &ListenerSettings) -> Result<Vec<Endpoint>, Stop> {
+    let (host, port) = match &listener.bind {
+        Bind::Unix(path) => return Ok(vec![Endpoint::Unix(path.clone())]),
+        Bind::Tcp { host, port } => (host.as_deref(), *port),
+    };
+    let any: [IpAddr; 2] = [
+        IpAddr::from([0, 0, 0, 0]),
+        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let addresses: Vec<SocketAddr> = match host {
+        None => any.map(|address| SocketAddr::new(address, port)).to_vec(),
+        Some(host) => (host, port)
+            .to_socket_addrs()
+            .map_err(|error| {
+                failed(
+                    CANNOT_LISTEN,
+                    format!("{}: the address {host:?} cannot be found: {error}", listener.origin),
+                )
+            })?
+            .collect(),
+    };
+    let wanted = |address: &SocketAddr| match listener.socket_domain {
+        None => true,
+        Some(SocketDomain::Ipv4) => address.is_ipv4(),
+        Some(SocketDomain::Ipv6) => address.is_ipv6(),
+    };
+    Ok(addresses
+        .into_iter()
+        .filter(wanted)
+        .map(Endpoint::Tcp)
+        .collect())
+}
+
+/// Binds every listener; gives each socket with the number of its listener.
+fn bind_all(settings: &Settings) -> Result<Vec<(usize, Bound)>, Stop> {
+    let mut all = Vec::new();
+    for (index, listener) in settings.listeners.iter().enumerate() {
+        let interface = listener.bind_interface.as_ref().map(|name| name.value.as_str());
+        let wildcard = matches!(&listener.bind, Bind::Tcp { host: None, .. });
+        let mut bound_any = false;
+        for endpoint in endpoints(listener)? {
+            match Bound::bind(&endpoint, interface) {
+                Ok(bound) => {
+                    bound_any = true;
+                    all.push((index, bound));
+                }
+                // A machine without IPv6 still has the IPv4 half of "every address".
+                Err(error) if is_no_ipv6(&endpoint, &error) && (wildcard || listener.optional) => {}
+                Err(error) => {
+                    return Err(failed(
+                        CANNOT_LISTEN,
+                        format!(
+                            "{}: cannot listen on {}: {error}",
+                            listener.origin,
+                            shown(&endpoint)
+                        ),
+                    ));
+                }
+            }
+        }
+        if !bound_any && !listener.optional {
+            return Err(failed(
+                CANNOT_LISTEN,
+                format!("{}: there is no address to listen on", listener.origin),
+            ));
+        }
+    }
+    Ok(all)
+}
+
+fn is_no_ipv6(endpoint: &Endpoint, error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    let Endpoint::Tcp(address) = endpoint else {
+        return false;
+    };
+    address.is_ipv6()
+        && matches!(
+            error.raw_os_error().map(Errno::from_raw),
+            Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+        )
+}
+
+fn shown(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => address.to_string(),
+        Endpoint::Unix(path) => path.display().to_string(),
+    }
+}
+
+fn bind_metrics(settings: &Settings) -> Result<Option<std::net::TcpListener>, Stop> {
+    let Some(metrics) = &settings.metrics_listener else {
+        return Ok(None);
+    };
+    let address = SocketAddr::new(metrics.address, metrics.port);
+    std::net::TcpListener::bind(address).map(Some).map_err(|error| {
+        failed(
+            CANNOT_LISTEN,
+            format!("{}: cannot listen on {address} for metrics: {error}", metrics.origin),
+        )
+    })
+}
+
+struct Signals {
+    hangup: UnixSignal,
+    terminate: UnixSignal,
+    interrupt: UnixSignal,
+    user1: UnixSignal,
+    reopen: UnixSignal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user1: signal(SignalKind::user_defined1())?,
+            // SIGRTMIN as the C library counts it: the first two are its own.
+            reopen: signal(SignalKind::from_raw(34))?,
+        })
+    }
+}
+
+async fn serve(
+    mut running: Running,
+    source: Source,
+    bound: Vec<(usize, Bound)>,
+    metrics_listener: Option<std::net::TcpListener>,
+    ready: Box<dyn FnOnce() + '_>,
+) -> Result<(), Stop> {
+    let cannot = |error: std::io::Error| failed(CANNOT_LISTEN, format!("cannot start: {error}"));
+    let mut signals = Signals::new().map_err(cannot)?;
+    let (stop, stopping) = watch::channel(false);
+    let listeners = running.shared.listeners();
+    for (index, socket) in bound {
+        let Some(listener) = listeners.get(index) else {
+            continue;
+        };
+        let name = Arc::clone(&listener.state().name);
+        let work = listener::serve(
+            Arc::clone(&running.shared),
+            Arc::clone(listener),
+            socket,
+            stopping.clone(),
+        );
+        running.shared.cores.handle(ACCEPT_CORE).spawn(async move {
+            if let Err(error) = work.await {
+                tracing::error!("listener {name} failed: {error}");
+            }
+        });
+        tracing::info!(target: "portcullis::log::notice", "listening on {}", listener.state().name);
+    }
+    if let Some(socket) = metrics_listener {
+        let exporter = running.exporter();
+        tokio::spawn(exporter::serve(socket, exporter, stopping.clone()));
+    }
+    running.set_accepting(true);
+    running.shared.audit.record(&Event::Started {
+        version: env!("CARGO_PKG_VERSION"),
+    });
+    process::notify(&[NotifyState::Ready]);
+    ready();
+    let mut house = Housekeeping::new(&running);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => house.tick(&running),
+            _ = signals.hangup.recv() => reload(&mut running, &source),
+            _ = signals.reopen.recv() => reopen_logs(&running),
+            _ = signals.user1.recv() => {
+                tracing::info!("SIGUSR1: nothing to write, sessions and retained messages are kept in memory");
+            }
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+        }
+    }
+    running.set_accepting(false);
+    process::notify(&[NotifyState::Stopping]);
+    running.shared.audit.record(&Event::Stopping);
+    stop.send_replace(true);
+    drain(&running).await;
+    Ok(())
+}
+
+fn reload(running: &mut Running, source: &Source) {
+    let mut state = vec![NotifyState::Reloading];
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        state.push(now);
+    }
+    process::notify(&state);
+    running.reload(generation::load(source.config_file.as_deref(), &source.options));
+    process::notify(&[NotifyState::Ready]);
+}
+
+fn reopen_logs(running: &Running) {
+    let log = running.log.reopen(running.log.settings());
+    let target = super::running::journal_target(&running.settings);
+    let audit = running.shared.audit.journal().reopen(&target);
+    for result in [log, audit] {
+        if let Err(error) = result {
+            tracing::error!("a log cannot be reopened: {error}");
+        }
+    }
+}
+
+/// Tells every client, waits until they are gone or the time is over, and ends the threads.
+async fn drain(running: &Running) {
+    let until = Instant::now() + running.settings.process.shutdown_timeout;
+    running.shared.broker.signal_all(Signal::Shutdown);
+    while running.shared.cores.connections() > 0 && Instant::now() < until {
+        // A client that was greeting when the signal was sent hears it the next time.
+        running.shared.broker.signal_all(Signal::Shutdown);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let shared = Arc::clone(&running.shared);
+    // The threads are joined where waiting is allowed.
+    drop(tokio::task::spawn_blocking(move || shared.cores.stop()).await);
+    running.shared.audit.journal().stop();
+}
+
+/// What is done every second, and every `sys_interval`.
+struct Housekeeping {
+    sampler: SysSampler,
+    next_sys: Instant,
+    next_sweep: Instant,
+    author: Arc<Author>,
+    cache: MatchCache,
+}
+
+impl Housekeeping {
+    fn new(running: &Running) -> Self {
+        let now = Instant::now();
+        Self {
+            sampler: SysSampler::new(now),
+            next_sys: now,
+            next_sweep: now + sweep_interval(running),
+            author: Arc::new(Author {
+                client_id: ClientId::new("$SYS"),
+                username: None,
+                listener: None,
+            }),
+            cache: MatchCache::default(),
+        }
+    }
+
+    fn tick(&mut self, running: &Running) {
+        let now = Instant::now();
+        let mut wakes = Wakes::default();
+        running.shared.broker.tick(now, &mut wakes);
+        running.shared.audit.tick(now);
+        if now >= self.next_sweep {
+            self.next_sweep = now + sweep_interval(running);
+            running.shared.broker.expire_retained(now);
+        }
+        if let Some(interval) = running.settings.protocol.sys_interval
+            && now >= self.next_sys
+        {
+            self.next_sys = now + interval;
+            self.publish_sys(running, now, &mut wakes);
+        }
+        running.shared.wake(&mut wakes);
+    }
+
+    fn publish_sys(&mut self, running: &Running, now: Instant, wakes: &mut Wakes) {
+        let broker = &running.shared.broker;
+        let counts = broker.counts();
+        let (stored, stored_bytes) = broker.queued();
+        let totals = Totals {
+            traffic: running.shared.traffic.total(),
+            connections: counts.accepted,
+            connected: counts.connected,
+            connected_maximum: counts.connected_maximum,
+            sessions: counts.sessions,
+            expired: counts.expired_sessions,
+            subscriptions: counts.subscriptions,
+            shared_subscriptions: counts.shared_subscriptions,
+            retained: counts.retained_messages,
+            stored,
+            stored_bytes,
+        };
+        for (topic, value) in self.sampler.sample(now, &totals) {
+            let Ok(topic) = TopicName::parse(&topic) else {
+                continue;
+            };
+            let message = broker.gate().own(Message {
+                topic,
+                payload: Bytes::from(value),
+                properties: Box::default(),
+                qos: QoS::AtMostOnce,
+                retain: true,
+                expires_at: None,
+                author: Arc::clone(&self.author),
+            });
+            broker.publish(message, &mut LastTopic::default(), &mut self.cache, now, wakes);
+        }
+    }
+}
+
+fn sweep_interval(running: &Running) -> Duration {
+    running
+        .settings
+        .protocol
+        .retain_expiry
+        .unwrap_or(RETAIN_SWEEP)
+        .min(RETAIN_SWEEP)
+}
