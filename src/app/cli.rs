@@ -145,7 +145,7 @@ pub struct Passwd {
     #[arg(required_unless_present = "upgrade")]
     pub user: Option<String>,
     /// The password, with -b.
-    #[arg(requires = "batch")]
+    #[arg(requires = "batch", allow_hyphen_values = true)]
     pub password: Option<Password>,
 }
 

@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::auth::{Authenticator, AuthenticatorSettings, Identity, PasswordFile, Verifier};
+use crate::auth::{
+    Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
+};
 use crate::codec::{self, Version};
 use crate::config::{
     self, CertificateIdentity, DeniedPublish, Diagnostic, ListenerSettings, LoadOptions, Located,
@@ -21,9 +23,6 @@ use crate::policy::{
     self, AdmissionSettings, BanSettings, BudgetSettings, Policy, Rate, RateAction,
 };
 use crate::session;
-
-/// A certificate that expires within this many days is warned of.
-const EXPIRY_WARNING_DAYS: i64 = 30;
 
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
@@ -99,31 +98,31 @@ impl Reader {
         self.files.tls.push(loaded);
     }
 
-    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+    fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
         match fs::read(&file.value) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Some(text),
-                Err(_) => {
-                    self.error(
-                        &file.origin,
-                        format!("{} is not UTF-8", file.value.display()),
-                    );
-                    None
-                }
-            },
+            Ok(bytes) => Some(bytes),
             Err(error) => {
                 self.unreadable = true;
+                let (path, error) = (file.value.display(), plain(&error));
                 self.error(
                     &file.origin,
-                    format!(
-                        "{what} {} cannot be read: {}",
-                        file.value.display(),
-                        plain(&error)
-                    ),
+                    format!("{what} {path} cannot be read: {error}"),
                 );
                 None
             }
         }
+    }
+
+    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+        let bytes = self.bytes(file, what)?;
+        let text = String::from_utf8(bytes).ok();
+        if text.is_none() {
+            self.error(
+                &file.origin,
+                format!("{} is not UTF-8", file.value.display()),
+            );
+        }
+        text
     }
 
     fn error(&mut self, origin: &Origin, message: String) {
@@ -171,7 +170,7 @@ impl Reader {
         if self.files.passwords.contains_key(&file.value) {
             return;
         }
-        let Some(text) = self.text(file, "the password file") else {
+        let Some(text) = self.bytes(file, "the password file") else {
             return;
         };
         let text = zeroize::Zeroizing::new(text);
@@ -192,78 +191,68 @@ impl Reader {
             }
             Err(errors) => {
                 for error in errors {
-                    self.diagnostics
-                        .push(Diagnostic::error(error.message).at_line(
-                            &file.value,
-                            error.line,
-                            Some(error.column),
-                            None,
-                        ));
-                }
-            }
-        }
-    }
-
-    fn tls(&mut self, settings: &config::TlsSettings) -> Option<Tls> {
-        match tls::load(&tls_settings(settings)) {
-            Ok(loaded) => {
-                self.certificate(settings, &loaded);
-                Some(loaded)
-            }
-            Err(errors) => {
-                let named = [
-                    Some(&settings.certfile),
-                    Some(&settings.keyfile),
-                    settings.cafile.as_ref(),
-                    settings.capath.as_ref(),
-                    settings.crlfile.as_ref(),
-                ];
-                for error in errors {
-                    let origin = named
-                        .iter()
-                        .flatten()
-                        .find(|located| located.value == error.file)
-                        .map_or(&settings.certfile.origin, |located| &located.origin);
-                    let message = format!("{} {}", error.file.display(), error.message);
-                    let mut diagnostic = Diagnostic::error(message).at(origin);
+                    // Without the line itself: it may be a password in clear.
+                    let mut diagnostic = Diagnostic::error(error.message).at_line(
+                        &file.value,
+                        error.line,
+                        Some(error.column),
+                        None,
+                    );
                     if let Some(help) = error.help {
                         diagnostic = diagnostic.help(help);
                     }
                     self.diagnostics.push(diagnostic);
                 }
-                None
             }
         }
     }
 
-    fn certificate(&mut self, settings: &config::TlsSettings, loaded: &Tls) {
-        let file = settings.certfile.value.display();
-        let days = (loaded.certificate.not_after - now_s()).div_euclid(86_400);
-        let mut warn = |message: String, help: &str| {
-            self.diagnostics.push(
-                Diagnostic::warning(message)
-                    .at(&settings.certfile.origin)
-                    .help(help),
-            );
-        };
-        if days < 0 {
-            warn(
-                format!("the certificate {file} has expired"),
-                "clients will refuse it: renew it and send SIGHUP",
-            );
-        } else if days < EXPIRY_WARNING_DAYS {
-            warn(
-                format!("the certificate {file} expires in {days} day(s)"),
-                "renew it and send SIGHUP; no client is disconnected",
-            );
+    fn tls_problem(
+        &mut self,
+        settings: &config::TlsSettings,
+        problem: &tls::TlsError,
+        diagnostic: impl FnOnce(String) -> Diagnostic,
+    ) {
+        let message = format!("{}: {}", problem.file.display(), problem.message);
+        let mut diagnostic = diagnostic(message).at(origin_of(settings, &problem.file));
+        if let Some(help) = &problem.help {
+            diagnostic = diagnostic.help(help);
         }
-        if !loaded.certificate.has_san {
-            warn(
-                format!("the certificate {file} has no Subject Alternative Name"),
-                "clients of today ignore the Common Name and refuse it; make one with subjectAltName",
-            );
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn tls(&mut self, settings: &config::TlsSettings) -> Option<Tls> {
+        match tls::load(&tls_settings(settings)) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    self.tls_problem(settings, warning, Diagnostic::warning);
+                }
+                Some(loaded)
+            }
+            Err(errors) => {
+                for error in &errors {
+                    self.tls_problem(settings, error, Diagnostic::error);
+                }
+                None
+            }
         }
     }
+}
+
+/// The directive that names `file`, or the directory it is in.
+fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
+    let named = [
+        Some(&settings.certfile),
+        Some(&settings.keyfile),
+        settings.cafile.as_ref(),
+        settings.crlfile.as_ref(),
+        settings.capath.as_ref(),
+    ];
+    named
+        .into_iter()
+        .flatten()
+        .find(|located| file.starts_with(&located.value))
+        .map_or(&settings.certfile.origin, |located| &located.origin)
 }
 
 fn source_line(text: &str, line: u32) -> Option<&str> {
@@ -399,6 +388,9 @@ fn listener_state(
                 CertificateIdentity::Subject => Identity::Subject,
             }),
         passwords,
+        certificates: tls
+            .and_then(|tls| tls.clients.clone())
+            .map(|clients| clients as Arc<dyn CertificateTrust>),
     };
     let codec_limits = codec::Limits {
         max_packet_bytes: limits.max_packet_bytes,

@@ -1,19 +1,25 @@
 //! `portcullis passwd`: `mosquitto_passwd`'s options, argon2id by default.
+//!
+//! A password file is replaced whole, so that a broker which reads it meanwhile sees the old or
+//! the new one, and is readable by its owner only. Nothing of it is changed where anything is
+//! wrong.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::auth::{hash_argon2id, hash_pbkdf2, hash_sha512};
+use crate::auth::{HashAlgorithm, HashLimits, HashProblem, StoredHash};
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::{err, out};
 
 /// Rounds of `$7$` when none are named: what OWASP asks of PBKDF2-HMAC-SHA512.
 const PBKDF2_ROUNDS: u32 = 210_000;
+/// MQTT gives a user name a length of two bytes.
+const USERNAME_BYTES: usize = 65_535;
 
 fn failed(text: impl std::fmt::Display) -> Stop {
     Stop {
@@ -25,8 +31,9 @@ fn failed(text: impl std::fmt::Display) -> Stop {
 
 /// Runs it.
 pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
+    let algorithm = algorithm(arguments)?;
     if arguments.upgrade {
-        return upgrade(arguments);
+        return upgrade(&arguments.file, algorithm);
     }
     let Some(user) = arguments.user.as_deref() else {
         return Err(failed("name a user"));
@@ -35,54 +42,64 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
     if arguments.delete {
         return delete(&arguments.file, user);
     }
-    let password = match &arguments.password {
-        Some(password) => {
-            err(
-                "warning: a password on the command line can be seen by other users of this host\n",
-            );
-            password.0.clone()
-        }
-        None => ask()?,
-    };
-    let line = format!("{user}:{}\n", hash(arguments, password.as_bytes())?);
-    if arguments.create && arguments.file == Path::new("-") {
-        out(&line);
-        return Ok(());
-    }
+    // Read first: to type a password twice and then hear that there is no file is no pleasure.
+    let to_output = arguments.create && arguments.file == Path::new("-");
     let old = if arguments.create {
         Zeroizing::new(String::new())
     } else {
         read(&arguments.file)?
     };
-    let mut new = Zeroizing::new(String::with_capacity(old.len() + line.len()));
-    let mut replaced = false;
-    for existing in old.lines() {
-        if is_user(existing, user) {
-            new.push_str(line.trim_end());
-            replaced = true;
-        } else {
-            new.push_str(existing);
-        }
-        new.push('\n');
+    let password = if let Some(password) = &arguments.password {
+        err("warning: a password on the command line can be seen by other users of this host\n");
+        password.0.clone()
+    } else {
+        ask()?
+    };
+    let line = format!("{user}:{}", hash(&password, algorithm)?);
+    if to_output {
+        out(&format!("{line}\n"));
+        return Ok(());
     }
-    if !replaced {
-        new.push_str(&line);
-    }
+    let (new, replaced) = with_line(&old, user, &line);
     write(&arguments.file, &new)?;
-    err(&format!(
-        "{} password for user {user}\n",
-        if replaced { "Updating" } else { "Adding" }
-    ));
+    let did = if replaced { "Updated" } else { "Added" };
+    err(&format!("{did} the password of user {user}\n"));
     Ok(())
 }
 
+fn algorithm(arguments: &Passwd) -> Result<HashAlgorithm, Stop> {
+    let algorithm = match arguments.hash.as_str() {
+        "sha512-pbkdf2" => HashAlgorithm::Pbkdf2 {
+            rounds: arguments.iterations.unwrap_or(PBKDF2_ROUNDS),
+        },
+        "sha512" => HashAlgorithm::Sha512,
+        _ => HashAlgorithm::default(),
+    };
+    let most = HashLimits::default().pbkdf2_rounds;
+    match (algorithm, arguments.iterations) {
+        (HashAlgorithm::Pbkdf2 { rounds }, _) if rounds > most => Err(failed(format!(
+            "-I can be at most {most}: the broker refuses more"
+        ))),
+        (HashAlgorithm::Pbkdf2 { .. }, _) | (_, None) => Ok(algorithm),
+        (_, Some(_)) => Err(failed("-I is for -H sha512-pbkdf2 only")),
+    }
+}
+
 fn check_name(user: &str) -> Result<(), Stop> {
-    if user.is_empty() || user.len() > 65_535 {
-        return Err(failed("a user name has 1 to 65,535 bytes"));
+    if user.trim().is_empty() || user.len() > USERNAME_BYTES {
+        return Err(failed(
+            "a user name has 1 to 65535 bytes, and not blanks only",
+        ));
     }
     if user.contains(|character: char| character == ':' || character.is_control()) {
         return Err(failed(
             "a user name holds no colon and no control character",
+        ));
+    }
+    if user.trim() != user || user.starts_with('#') {
+        return Err(failed(
+            "a user name begins with neither a blank nor `#` and ends with no blank: the file \
+             could not hold it",
         ));
     }
     Ok(())
@@ -95,32 +112,67 @@ fn is_user(line: &str, user: &str) -> bool {
             .is_some_and(|(name, _)| name.trim() == user)
 }
 
-fn ask() -> Result<Zeroizing<String>, Stop> {
-    let prompt = |text: &str| {
-        rpassword::prompt_password(text)
-            .map(Zeroizing::new)
-            .map_err(|error| failed(format!("the password cannot be read: {error}")))
-    };
-    let first = prompt("Password: ")?;
-    if first.is_empty() {
-        return Err(failed("an empty password is not accepted"));
+/// The file with `line` in the place of the user's old one, or at the end. A name that stood there
+/// twice, which the broker refuses, stands there once.
+fn with_line(old: &str, user: &str, line: &str) -> (Zeroizing<String>, bool) {
+    let mut new = Zeroizing::new(String::with_capacity(old.len() + line.len() + 1));
+    let mut replaced = false;
+    for existing in old.lines() {
+        let theirs = is_user(existing, user);
+        if theirs && replaced {
+            continue;
+        }
+        replaced |= theirs;
+        new.push_str(if theirs { line } else { existing });
+        new.push('\n');
     }
-    if *prompt("Reenter password: ")? != *first {
+    if !replaced {
+        new.push_str(line);
+        new.push('\n');
+    }
+    (new, replaced)
+}
+
+fn ask() -> Result<Zeroizing<String>, Stop> {
+    let told = |error: io::Error| failed(format!("the password cannot be read: {error}"));
+    let (first, second) = if io::stdin().is_terminal() {
+        let prompt = |text: &str| rpassword::prompt_password(text).map(Zeroizing::new);
+        (
+            prompt("Password: ").map_err(told)?,
+            prompt("Reenter password: ").map_err(told)?,
+        )
+    } else {
+        // From a script, twice as well, as mosquitto_passwd reads it.
+        let mut input = io::stdin().lock();
+        (
+            line(&mut input).map_err(told)?,
+            line(&mut input).map_err(told)?,
+        )
+    };
+    if *first != *second {
         return Err(failed("the passwords do not match"));
     }
     Ok(first)
 }
 
-fn hash(arguments: &Passwd, password: &[u8]) -> Result<String, Stop> {
-    if password.contains(&0) {
+fn line(input: &mut impl BufRead) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    input.read_line(&mut text)?;
+    let length = text.trim_end_matches(['\n', '\r']).len();
+    text.truncate(length);
+    Ok(text)
+}
+
+fn hash(password: &str, algorithm: HashAlgorithm) -> Result<String, Stop> {
+    if password.is_empty() {
+        return Err(failed("an empty password is not accepted"));
+    }
+    if password.contains('\0') {
         return Err(failed("a password holds no NUL"));
     }
-    let hashed = match arguments.hash.as_str() {
-        "sha512-pbkdf2" => hash_pbkdf2(password, arguments.iterations.unwrap_or(PBKDF2_ROUNDS)),
-        "sha512" => hash_sha512(password),
-        _ => hash_argon2id(password),
-    };
-    hashed.map_err(|error| failed(format!("the password cannot be hashed: {error}")))
+    StoredHash::create(password.as_bytes(), algorithm)
+        .map(|hash| hash.as_str().to_owned())
+        .map_err(|error| failed(format!("the password cannot be hashed: {error}")))
 }
 
 fn read(file: &Path) -> Result<Zeroizing<String>, Stop> {
@@ -134,37 +186,43 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Stop> {
     }
 }
 
-/// Replaces the file whole: whoever reads it sees the old or the new one. Owner and group stay, and
-/// only the owner may read.
+/// Replaces the file whole. Owner and group stay, and only the owner may read.
 fn write(file: &Path, text: &str) -> Result<(), Stop> {
-    let told = |error: io::Error| failed(format!("{}: {error}", file.display()));
     // Through a link, so that the link stays one.
     let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = target.with_file_name(name);
-    let result = (|| {
-        let mut new = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        if let Ok(old) = fs::metadata(&target) {
-            // Only root can give a file away; anybody else keeps their own.
-            drop(std::os::unix::fs::fchown(
-                &new,
-                Some(old.uid()),
-                Some(old.gid()),
-            ));
-        }
-        new.write_all(text.as_bytes())?;
-        new.sync_all()?;
-        fs::rename(&temporary, &target)
-    })();
+    let result = replace(&target, &temporary, text);
     if result.is_err() {
-        drop(fs::remove_file(&temporary));
+        // It may never have been made.
+        let _ = fs::remove_file(&temporary);
     }
-    result.map_err(told)
+    result.map_err(|error| failed(format!("{}: {error}", file.display())))
+}
+
+fn replace(target: &Path, temporary: &Path, text: &str) -> io::Result<()> {
+    let mut new = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
+    if let Ok(old) = fs::metadata(target)
+        && fchown(&new, Some(old.uid()), Some(old.gid())).is_err()
+    {
+        // Only root can give a file away.
+        err(&format!(
+            "warning: {} belongs to you now; give it back to account {}\n",
+            target.display(),
+            old.uid()
+        ));
+    }
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    fs::rename(temporary, target)?;
+    let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
+    // The new name is durable when its directory is.
+    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {
@@ -182,24 +240,95 @@ fn delete(file: &Path, user: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Hashes every password that stands in clear; what is hashed already stays.
-fn upgrade(arguments: &Passwd) -> Result<(), Stop> {
-    let old = read(&arguments.file)?;
+/// Hashes every password that stands in clear. What is hashed already stays, so that a second run
+/// changes nothing; `mosquitto_passwd` would hash the hashes.
+fn upgrade(file: &Path, algorithm: HashAlgorithm) -> Result<(), Stop> {
+    let old = read(file)?;
     let mut new = Zeroizing::new(String::with_capacity(old.len() * 4));
+    let mut problems = String::new();
     let mut count = 0;
-    for line in old.lines() {
-        match line.split_once(':') {
-            Some((user, password))
-                if !line.starts_with('#') && !password.trim().starts_with('$') =>
-            {
-                new.push_str(&format!("{user}:{}", hash(arguments, password.as_bytes())?));
+    for (number, line) in (1..).zip(old.lines()) {
+        match clear_password(line) {
+            Ok(Some((user, password))) if problems.is_empty() => {
+                new.push_str(&format!("{user}:{}", hash(password, algorithm)?));
                 count += 1;
             }
-            _ => new.push_str(line),
+            Ok(_) => new.push_str(line),
+            Err(problem) => {
+                problems.push_str(&format!("\n  {}:{number}: {problem}", file.display()));
+            }
         }
         new.push('\n');
     }
-    write(&arguments.file, &new)?;
-    err(&format!("Hashed {count} password(s)\n"));
+    if !problems.is_empty() {
+        return Err(failed(format!("nothing was changed:{problems}")));
+    }
+    write(file, &new)?;
+    let passwords = if count == 1 { "password" } else { "passwords" };
+    err(&format!("Hashed {count} {passwords}\n"));
     Ok(())
+}
+
+/// User and password of a line with a password in clear; `None` for one without.
+fn clear_password(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
+    if line.starts_with('#') {
+        return Ok(None);
+    }
+    let Some((user, password)) = line.split_once(':') else {
+        return Ok(None);
+    };
+    let password = password.trim();
+    let parsed = StoredHash::parse(
+        password.split(':').next().unwrap_or_default().trim(),
+        &HashLimits::default(),
+    );
+    match parsed.map_err(|error| error.problem) {
+        Ok(_) => Ok(None),
+        Err(HashProblem::Empty) => Err("the password is empty"),
+        // mosquitto_passwd would hash what stands before the colon, without a word.
+        Err(_) if password.contains(':') => {
+            Err("the password holds a colon, which ends it for mosquitto; set it by itself")
+        }
+        Err(HashProblem::NotAHash) => Ok(Some((user, password))),
+        Err(_) => Err("this looks like a hash and is none; set the password by itself"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_place_of_the_users_old_ones() {
+        let old = "# users\nalice:x\nbob:y\n alice :z\n";
+        let (new, replaced) = with_line(old, "alice", "alice:new");
+        assert_eq!(*new, "# users\nalice:new\nbob:y\n");
+        assert!(replaced);
+        let (new, replaced) = with_line("bob:y", "alice", "alice:new");
+        assert_eq!(*new, "bob:y\nalice:new\n");
+        assert!(!replaced);
+    }
+
+    #[test]
+    fn names_that_the_file_cannot_hold_are_refused() {
+        for name in ["", " ", "a:b", "a\n", "a\u{7f}", " a", "a ", "#a"] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "a b", "ä", "a#", "+/#"] {
+            assert!(check_name(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn only_passwords_in_clear_are_upgraded() {
+        assert_eq!(clear_password("a: pw \r"), Ok(Some(("a", "pw"))));
+        assert_eq!(clear_password("a:$money"), Ok(Some(("a", "$money"))));
+        assert_eq!(clear_password("# a:pw"), Ok(None));
+        assert_eq!(clear_password("no colon"), Ok(None));
+        let hashed = StoredHash::create(b"pw", HashAlgorithm::Sha512).unwrap();
+        assert_eq!(clear_password(&format!("a:{}", hashed.as_str())), Ok(None));
+        assert!(clear_password("a:").is_err());
+        assert!(clear_password("a:pass:word").is_err());
+        assert!(clear_password("a:$7$x$y$z").is_err());
+    }
 }

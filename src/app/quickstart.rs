@@ -14,7 +14,7 @@ use rcgen::{
 };
 use zeroize::Zeroizing;
 
-use crate::auth::hash_argon2id;
+use crate::auth::{HashAlgorithm, StoredHash};
 use crate::config::LoadOptions;
 
 use super::cli::{Quickstart, Stop};
@@ -89,7 +89,11 @@ fn prepare(dir: &Path) -> io::Result<Prepared> {
         made: true,
     };
     certificates(dir)?;
-    let hash = |password: &str| hash_argon2id(password.as_bytes()).map_err(io::Error::other);
+    let hash = |password: &str| {
+        StoredHash::create(password.as_bytes(), HashAlgorithm::default())
+            .map(|hash| hash.as_str().to_owned())
+            .map_err(io::Error::other)
+    };
     private(
         &dir.join("passwd"),
         &format!(

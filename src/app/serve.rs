@@ -132,8 +132,12 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
     for diagnostic in &diagnostics {
         tracing::warn!("{}", diagnostic.headline());
     }
-    if let Some(account) = account {
-        tracing::info!("running as {account}");
+    match account.as_deref() {
+        Some("root") => tracing::warn!(
+            "running as root, as `user root` asks: whoever takes over the broker has the machine"
+        ),
+        Some(account) => tracing::info!("running as {account}"),
+        None => {}
     }
     let running = Running::build(settings, &files, log)
         .map_err(|error| failed(CANNOT_LISTEN, format!("cannot start: {error}")))?;

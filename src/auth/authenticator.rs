@@ -1,86 +1,138 @@
-//! The decision who a client is, in the order mosquitto takes it.
+//! One listener's rules for who may connect, in mosquitto's order.
+//!
+//! 1. Where the certificate is the identity, nothing else counts: user name and password of
+//!    CONNECT are dropped, and neither `allow_anonymous` nor the password file is asked.
+//! 2. A client without a user name is anonymous.
+//! 3. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
+//! 4. Without one, a user name is taken unchecked where `allow_anonymous` is true and refused
+//!    where it is not.
+//!
+//! An [`Authenticator`] does not change. A reload makes another one and asks it, for each client
+//! that is connected, whether the [`Proof`] it came in by would still do.
 
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::certificate::CertificateIdentity;
-use super::password::PasswordFile;
-use super::secret::Secret;
-use super::worker::Verifier;
+use rustls_pki_types::CertificateDer;
+
 use crate::policy::DenyReason;
 
-/// What a client brings.
+use super::certificate::CertificateIdentity;
+use super::hash::StoredHash;
+use super::password_file::PasswordFile;
+use super::secret::Secret;
+use super::verifier::{Verifier, VerifyError};
+
+/// Which name of a client certificate is its user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// `use_identity_as_username`: in its Common Name.
+    CommonName,
+    /// `use_subject_as_username`: in its whole subject.
+    Subject,
+}
+
+/// Answers whether a client certificate that was trusted once still is.
+pub trait CertificateTrust: Debug + Send + Sync {
+    /// Whether the chain, the client's own certificate first, is trusted and not revoked.
+    fn is_trusted(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> bool;
+}
+
+/// What one listener asks of its clients.
+#[derive(Clone, Debug, Default)]
+pub struct AuthenticatorSettings {
+    /// `allow_anonymous`, as it holds for this listener.
+    pub allow_anonymous: bool,
+    /// `use_identity_as_username` or `use_subject_as_username`.
+    pub identity: Option<Identity>,
+    /// `password_file`.
+    pub passwords: Option<Arc<PasswordFile>>,
+    /// Where certificates are required: asked about those of resumed TLS sessions and of
+    /// connected clients.
+    pub certificates: Option<Arc<dyn CertificateTrust>>,
+}
+
+/// What a client says of itself in CONNECT and has proved in TLS.
 #[derive(Debug)]
 pub struct Credentials {
     /// User Name of CONNECT.
     pub username: Option<String>,
     /// Password of CONNECT.
     pub password: Option<Secret>,
-    /// The client certificate that TLS verified.
+    /// The certificate of the TLS connection.
     pub certificate: Option<CertificateIdentity>,
-    /// Where it comes from.
+    /// Where the client connects from.
     pub address: IpAddr,
 }
 
-/// Which name a client certificate gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// `use_identity_as_username`.
-    CommonName,
-    /// `use_subject_as_username`.
-    Subject,
-}
-
-/// What a right to be connected rests on.
-#[derive(Clone, Debug)]
-pub struct Proof {
-    username: Option<Arc<str>>,
-    /// The stored hash the password was verified with.
-    fingerprint: Option<[u8; 32]>,
-    method: &'static str,
-}
-
-/// The answer.
-#[derive(Clone, Debug)]
+/// What came of it.
+#[derive(Debug)]
 pub enum Verdict {
-    /// It is this user, or an anonymous client.
+    /// The client may come in.
     Accept {
-        /// The user name.
+        /// Who it is; `None` for an anonymous client.
         username: Option<Arc<str>>,
-        /// How it was proved.
+        /// How that is known: one of [`Authenticator::methods`].
         method: &'static str,
-        /// To be asked again when users have changed.
+        /// For the question whether it still may, after a reload.
         proof: Proof,
     },
-    /// It is not.
+    /// It may not.
     Reject(DenyReason),
 }
 
-/// Settings of one listener.
+/// How a client proved who it is, as logs and metrics name it: by nothing, where it gave no name;
+/// by a password; by its certificate; by nothing although it gave a name; and `none` for those
+/// that proved nothing and were refused.
+const METHODS: &[&str] = &["anonymous", "password", "certificate", "unchecked", "none"];
+
+/// What a client's right to be connected rests on.
 #[derive(Clone, Debug)]
-pub struct AuthenticatorSettings {
-    /// `allow_anonymous`.
-    pub allow_anonymous: bool,
-    /// Names come from client certificates.
-    pub identity: Option<Identity>,
-    /// `password_file`.
-    pub passwords: Option<Arc<PasswordFile>>,
+pub struct Proof {
+    basis: Basis,
+    certificate: Option<CertificateIdentity>,
 }
 
-/// Decides who clients of one listener are. Immutable: a reload makes a new one.
+#[derive(Clone, Debug)]
+enum Basis {
+    Anonymous,
+    /// A user name that nothing vouches for.
+    Claimed,
+    Password {
+        username: Arc<str>,
+        hash: Arc<StoredHash>,
+    },
+    Certificate(Identity),
+}
+
+/// One listener's rules as of one generation of the configuration.
 #[derive(Debug)]
 pub struct Authenticator {
     settings: AuthenticatorSettings,
-    verifier: Arc<Verifier>,
+    verifier: Option<Arc<Verifier>>,
 }
 
-/// How a client proved who it is, as logs and metrics name it.
-pub(crate) const METHODS: &[&str] = &["anonymous", "password", "certificate", "unchecked", "none"];
-
 impl Authenticator {
-    /// With these settings.
+    /// The rules, and the threads that hash.
     pub fn new(settings: AuthenticatorSettings, verifier: Arc<Verifier>) -> Self {
-        Self { settings, verifier }
+        Self {
+            settings,
+            verifier: Some(verifier),
+        }
+    }
+
+    /// Lets everybody in under the name they give: what a listener with no authentication
+    /// configured and `allow_anonymous true` does.
+    pub fn open() -> Self {
+        Self {
+            settings: AuthenticatorSettings {
+                allow_anonymous: true,
+                ..AuthenticatorSettings::default()
+            },
+            verifier: None,
+        }
     }
 
     /// Every value of `method`, for metrics that start at zero.
@@ -88,56 +140,121 @@ impl Authenticator {
         METHODS
     }
 
-    /// Decides. Waits for a hash where one is needed.
+    /// What the listener asks of its clients.
+    pub fn settings(&self) -> &AuthenticatorSettings {
+        &self.settings
+    }
+
+    /// Decides.
     pub async fn authenticate(&self, credentials: Credentials) -> Verdict {
-        if let Some(identity) = self.settings.identity {
-            // User Name and Password of CONNECT count for nothing here.
-            return by_certificate(identity, credentials.certificate);
-        }
-        let Some(username) = credentials.username else {
-            if self.settings.allow_anonymous {
-                return accept(None, "anonymous", None);
-            }
-            return Verdict::Reject(DenyReason::AnonymousForbidden);
-        };
-        let Some(passwords) = &self.settings.passwords else {
-            // As in mosquitto: nothing is configured to check a name against, and anonymous
-            // clients are let in, so one that gives a name is too. The method says that nobody
-            // checked it.
-            if self.settings.allow_anonymous {
-                return accept(Some(username.into()), "unchecked", None);
-            }
-            return Verdict::Reject(DenyReason::BadCredentials);
-        };
-        let Some(password) = credentials.password else {
-            return Verdict::Reject(DenyReason::BadCredentials);
-        };
-        match self.verifier.verify(passwords, &username, password).await {
-            Ok(true) => {
-                let fingerprint = passwords.entry(&username).map(|entry| entry.fingerprint);
-                accept(Some(username.into()), "password", fingerprint)
-            }
-            Ok(false) => Verdict::Reject(DenyReason::BadCredentials),
-            Err(_) => Verdict::Reject(DenyReason::AuthBusy),
+        match self.decide(credentials).await {
+            Ok(accepted) => accepted,
+            Err(reason) => Verdict::Reject(reason),
         }
     }
 
-    /// Whether a client that was accepted would still be: its user is there and has the password
-    /// it was verified with, anonymous clients are still let in.
-    pub fn still_holds(&self, proof: &Proof) -> bool {
-        match proof.method {
-            "certificate" => self.settings.identity.is_some(),
-            "anonymous" => self.settings.identity.is_none() && self.settings.allow_anonymous,
-            "unchecked" => {
-                self.settings.identity.is_none()
-                    && self.settings.allow_anonymous
-                    && self.settings.passwords.is_none()
+    async fn decide(&self, credentials: Credentials) -> Result<Verdict, DenyReason> {
+        let Credentials {
+            username,
+            password,
+            certificate,
+            address: _,
+        } = credentials;
+        self.check_certificate(certificate.as_ref())?;
+        if let Some(source) = self.settings.identity {
+            let certificate = certificate.ok_or(DenyReason::NoCertificate)?;
+            let username = match source {
+                Identity::CommonName => certificate.common_name(),
+                Identity::Subject => certificate.subject(),
+            };
+            let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
+            let username = Some(Arc::clone(username));
+            let basis = Basis::Certificate(source);
+            return Ok(accept(username, "certificate", basis, Some(certificate)));
+        }
+        let Some(username) = username else {
+            if !self.settings.allow_anonymous {
+                return Err(DenyReason::AnonymousForbidden);
             }
-            _ => match (&self.settings.passwords, &proof.username) {
-                (Some(passwords), Some(user)) if self.settings.identity.is_none() => {
-                    passwords.entry(user).map(|entry| entry.fingerprint) == proof.fingerprint
-                }
-                _ => false,
+            return Ok(accept(None, "anonymous", Basis::Anonymous, certificate));
+        };
+        let Some(file) = &self.settings.passwords else {
+            if !self.settings.allow_anonymous {
+                return Err(DenyReason::BadCredentials);
+            }
+            let username = Some(username.into());
+            return Ok(accept(username, "unchecked", Basis::Claimed, certificate));
+        };
+        let hash = self.verify(file, &username, password).await?;
+        let username: Arc<str> = username.into();
+        let basis = Basis::Password {
+            username: Arc::clone(&username),
+            hash,
+        };
+        Ok(accept(Some(username), "password", basis, certificate))
+    }
+
+    async fn verify(
+        &self,
+        file: &PasswordFile,
+        username: &str,
+        password: Option<Secret>,
+    ) -> Result<Arc<StoredHash>, DenyReason> {
+        // A user name without a password costs nothing, whoever it is.
+        let password = password.ok_or(DenyReason::BadCredentials)?;
+        let verifier = self.verifier.as_ref().ok_or(DenyReason::AuthUnavailable)?;
+        match verifier.verify(file, username, password).await {
+            Ok(Some(hash)) => Ok(hash),
+            Ok(None) => Err(DenyReason::BadCredentials),
+            Err(VerifyError::Busy) => Err(DenyReason::AuthBusy),
+            Err(VerifyError::Unavailable) => Err(DenyReason::AuthUnavailable),
+        }
+    }
+
+    /// The handshake has verified the certificate, except where it resumed an older session.
+    fn check_certificate(
+        &self,
+        certificate: Option<&CertificateIdentity>,
+    ) -> Result<(), DenyReason> {
+        let Some(certificate) = certificate else {
+            if self.settings.certificates.is_some() {
+                return Err(DenyReason::NoCertificate);
+            }
+            return Ok(());
+        };
+        if certificate.is_resumed() && !self.trusts(certificate) {
+            return Err(DenyReason::BadCertificateIdentity);
+        }
+        Ok(())
+    }
+
+    fn trusts(&self, certificate: &CertificateIdentity) -> bool {
+        let now = SystemTime::now();
+        !certificate.has_expired(now)
+            && self
+                .settings
+                .certificates
+                .as_ref()
+                .is_none_or(|trust| trust.is_trusted(certificate.chain(), now))
+    }
+
+    /// Whether a client that came in with this proof would still be let in: not if its user or
+    /// certificate is gone, its password has another hash, or the rules have changed.
+    pub fn still_holds(&self, proof: &Proof) -> bool {
+        let settings = &self.settings;
+        match &proof.certificate {
+            Some(certificate) if !self.trusts(certificate) => return false,
+            None if settings.certificates.is_some() => return false,
+            _ => {}
+        }
+        match &proof.basis {
+            Basis::Certificate(source) => settings.identity == Some(*source),
+            _ if settings.identity.is_some() => false,
+            Basis::Anonymous => settings.allow_anonymous,
+            Basis::Claimed => settings.allow_anonymous && settings.passwords.is_none(),
+            Basis::Password { username, hash } => match &settings.passwords {
+                Some(file) => file.hash_of(username).is_some_and(|known| known == hash),
+                None => settings.allow_anonymous,
             },
         }
     }
@@ -146,128 +263,12 @@ impl Authenticator {
 fn accept(
     username: Option<Arc<str>>,
     method: &'static str,
-    fingerprint: Option<[u8; 32]>,
+    basis: Basis,
+    certificate: Option<CertificateIdentity>,
 ) -> Verdict {
     Verdict::Accept {
-        proof: Proof {
-            username: username.clone(),
-            fingerprint,
-            method,
-        },
         username,
         method,
-    }
-}
-
-fn by_certificate(identity: Identity, certificate: Option<CertificateIdentity>) -> Verdict {
-    let Some(certificate) = certificate else {
-        return Verdict::Reject(DenyReason::NoCertificate);
-    };
-    let name = match identity {
-        Identity::CommonName => certificate.common_name,
-        Identity::Subject => certificate.subject,
-    };
-    match name {
-        Some(name) => accept(Some(name.into()), "certificate", None),
-        None => Verdict::Reject(DenyReason::BadCertificateIdentity),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::{CacheSettings, CredentialCache, hash_sha512};
-
-    fn verifier() -> Arc<Verifier> {
-        let cache = CredentialCache::new(CacheSettings::default()).expect("random numbers");
-        Arc::new(Verifier::start(1, 8, Arc::new(cache)).expect("threads"))
-    }
-
-    fn users(names: &[&str]) -> Arc<PasswordFile> {
-        let mut text = String::new();
-        for name in names {
-            text.push_str(&format!(
-                "{name}:{}\n",
-                hash_sha512(name.as_bytes()).expect("hash")
-            ));
-        }
-        Arc::new(PasswordFile::parse(&text).expect("valid").0)
-    }
-
-    fn authenticator(
-        allow_anonymous: bool,
-        identity: Option<Identity>,
-        passwords: Option<Arc<PasswordFile>>,
-    ) -> Authenticator {
-        let settings = AuthenticatorSettings {
-            allow_anonymous,
-            identity,
-            passwords,
-        };
-        Authenticator::new(settings, verifier())
-    }
-
-    fn credentials(username: Option<&str>, password: Option<&str>) -> Credentials {
-        Credentials {
-            username: username.map(str::to_owned),
-            password: password.map(|text| Secret::from(text.as_bytes())),
-            certificate: None,
-            address: IpAddr::from([127, 0, 0, 1]),
-        }
-    }
-
-    async fn outcome(authenticator: &Authenticator, credentials: Credentials) -> String {
-        match authenticator.authenticate(credentials).await {
-            Verdict::Accept {
-                username, method, ..
-            } => {
-                format!("{method} {}", username.as_deref().unwrap_or("-"))
-            }
-            Verdict::Reject(reason) => reason.label().to_owned(),
-        }
-    }
-
-    #[tokio::test]
-    async fn the_order_of_decision_is_that_of_mosquitto() {
-        let with_file = authenticator(false, None, Some(users(&["alice"])));
-        let open = authenticator(true, None, None);
-        let open_with_file = authenticator(true, None, Some(users(&["alice"])));
-        let closed = authenticator(false, None, None);
-        let certificates = authenticator(true, Some(Identity::CommonName), Some(users(&["alice"])));
-        let alice = || credentials(Some("alice"), Some("alice"));
-        let wrong = || credentials(Some("alice"), Some("bob"));
-        let nobody = || credentials(None, None);
-        assert_eq!(outcome(&with_file, alice()).await, "password alice");
-        assert_eq!(outcome(&with_file, wrong()).await, "bad_credentials");
-        assert_eq!(
-            outcome(&with_file, credentials(Some("alice"), None)).await,
-            "bad_credentials"
-        );
-        assert_eq!(outcome(&with_file, nobody()).await, "anonymous");
-        assert_eq!(outcome(&open, nobody()).await, "anonymous -");
-        assert_eq!(outcome(&open, wrong()).await, "unchecked alice");
-        // A password file is not bypassed by allow_anonymous for a client that gives a name.
-        assert_eq!(outcome(&open_with_file, wrong()).await, "bad_credentials");
-        assert_eq!(outcome(&open_with_file, nobody()).await, "anonymous -");
-        assert_eq!(outcome(&closed, alice()).await, "bad_credentials");
-        assert_eq!(outcome(&certificates, alice()).await, "no_certificate");
-    }
-
-    #[tokio::test]
-    async fn a_removed_user_and_a_changed_password_end_the_right_to_be_connected() {
-        let file = users(&["alice", "bob"]);
-        let before = authenticator(false, None, Some(Arc::clone(&file)));
-        let Verdict::Accept { proof, .. } = before
-            .authenticate(credentials(Some("alice"), Some("alice")))
-            .await
-        else {
-            panic!("alice is known");
-        };
-        assert!(before.still_holds(&proof));
-        assert!(authenticator(true, None, Some(file)).still_holds(&proof));
-        assert!(!authenticator(false, None, Some(users(&["bob"]))).still_holds(&proof));
-        // A new salt is a new hash.
-        assert!(!authenticator(false, None, Some(users(&["alice"]))).still_holds(&proof));
-        assert!(!authenticator(true, None, None).still_holds(&proof));
+        proof: Proof { basis, certificate },
     }
 }

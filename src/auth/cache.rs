@@ -1,8 +1,9 @@
-//! Credentials that were verified a moment ago.
+//! Credentials that were verified lately.
 //!
-//! The key is an HMAC under a key of this process over user, password and stored hash: nothing in
-//! memory can be tried against a list of passwords without that key, and a changed password has
-//! another key. Only successes are kept; a failure costs the attacker a hash each time.
+//! After a restart or a network fault a thousand clients come back at once with the credentials
+//! they had; hashing each again would take minutes. What is kept is an HMAC under a key that
+//! exists only in this process, over user, password and stored hash: it is worth nothing outside,
+//! and a changed password or a removed user cannot be found under it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,12 +13,15 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+/// Credentials as this process knows them.
+pub(super) type Fingerprint = [u8; 32];
+
 /// Bounds of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
     /// `credential_cache`: entries; 0 switches it off.
     pub entries: usize,
-    /// `credential_cache_seconds`.
+    /// `credential_cache_seconds`: how long each stays.
     pub time: Duration,
 }
 
@@ -25,34 +29,23 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             entries: 10_000,
-            time: Duration::from_secs(3_600),
+            time: Duration::from_hours(1),
         }
     }
 }
 
-pub(crate) type Key = [u8; 32];
-
-#[derive(Debug, Default)]
-struct Inner {
-    known: HashMap<Key, Instant>,
-    order: VecDeque<(Key, Instant)>,
-}
-
-/// See the module.
+/// A bounded set in which each entry stays for a fixed time from its verification on.
 pub struct CredentialCache {
     settings: CacheSettings,
-    key: Zeroizing<[u8; 32]>,
-    inner: Mutex<Inner>,
+    key: Zeroizing<[u8; 64]>,
+    known: Mutex<Known>,
 }
 
-impl std::fmt::Debug for CredentialCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "CredentialCache({} entries)",
-            self.inner.lock().known.len()
-        )
-    }
+#[derive(Default)]
+struct Known {
+    entries: HashMap<Fingerprint, Instant>,
+    /// The same entries in the order in which they expire.
+    order: VecDeque<(Instant, Fingerprint)>,
 }
 
 impl CredentialCache {
@@ -61,97 +54,142 @@ impl CredentialCache {
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(settings: CacheSettings) -> Result<Self, getrandom::Error> {
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Zeroizing::new([0; 64]);
         getrandom::fill(&mut *key)?;
         Ok(Self {
             settings,
             key,
-            inner: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
-    pub(crate) fn key(&self, user: &str, password: &[u8], fingerprint: &[u8; 32]) -> Key {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&*self.key).expect("HMAC takes keys of every length");
-        // Lengths in front, so that no two triples read as the same bytes.
-        mac.update(&(user.len() as u64).to_be_bytes());
-        mac.update(user.as_bytes());
-        mac.update(&(password.len() as u64).to_be_bytes());
-        mac.update(password);
-        mac.update(fingerprint);
+    pub(super) fn fingerprint(
+        &self,
+        username: &str,
+        password: &[u8],
+        stored_hash: &str,
+    ) -> Fingerprint {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new(&(*self.key).into());
+        for part in [username.as_bytes(), password, stored_hash.as_bytes()] {
+            // Lengths first, or `ab` + `c` would be `a` + `bc`.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
         mac.finalize().into_bytes().into()
     }
 
-    pub(crate) fn contains(&self, key: &Key, now: Instant) -> bool {
-        self.inner
+    pub(super) fn contains(&self, fingerprint: &Fingerprint, now: Instant) -> bool {
+        self.known
             .lock()
-            .known
-            .get(key)
-            .is_some_and(|&until| until > now)
+            .entries
+            .get(fingerprint)
+            .is_some_and(|expires| *expires > now)
     }
 
-    pub(crate) fn insert(&self, key: Key, now: Instant) {
-        if self.settings.entries == 0 {
+    pub(super) fn insert(&self, fingerprint: Fingerprint, now: Instant) {
+        let mut known = self.known.lock();
+        while known
+            .order
+            .front()
+            .is_some_and(|(expires, _)| *expires <= now)
+        {
+            known.remove_oldest();
+        }
+        if self.settings.entries == 0 || known.entries.contains_key(&fingerprint) {
             return;
         }
-        let until = now + self.settings.time;
-        let mut inner = self.inner.lock();
-        while inner.order.len() >= self.settings.entries {
-            let Some((oldest, at)) = inner.order.pop_front() else {
-                break;
-            };
-            // An entry that was renewed stands in the queue twice; only its last place counts.
-            if inner.known.get(&oldest) == Some(&at) {
-                inner.known.remove(&oldest);
-            }
+        if known.entries.len() >= self.settings.entries {
+            known.remove_oldest();
         }
-        inner.known.insert(key, until);
-        inner.order.push_back((key, until));
+        let expires = now + self.settings.time;
+        known.entries.insert(fingerprint, expires);
+        known.order.push_back((expires, fingerprint));
     }
 
     /// Forgets everything: users or passwords may have changed.
     pub fn clear(&self) {
-        *self.inner.lock() = Inner::default();
+        *self.known.lock() = Known::default();
+    }
+
+    /// How many credentials are remembered.
+    pub fn len(&self) -> usize {
+        self.known.lock().entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Known {
+    fn remove_oldest(&mut self) {
+        if let Some((_, fingerprint)) = self.order.pop_front() {
+            self.entries.remove(&fingerprint);
+        }
+    }
+}
+
+impl std::fmt::Debug for CredentialCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CredentialCache({} entries)", self.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::{Duration, Instant};
+
+    use super::{CacheSettings, CredentialCache};
 
     fn cache(entries: usize) -> CredentialCache {
-        CredentialCache::new(CacheSettings {
+        let settings = CacheSettings {
             entries,
-            time: Duration::from_secs(10),
-        })
-        .expect("random numbers")
+            time: Duration::from_secs(60),
+        };
+        CredentialCache::new(settings).unwrap()
     }
 
     #[test]
-    fn entries_end_with_time_and_the_oldest_makes_room() {
+    fn user_password_and_hash_cannot_be_shifted_into_one_another() {
+        let key = cache(1);
+        let one = key.fingerprint("ab", b"c", "$6$");
+        assert_ne!(one, key.fingerprint("a", b"bc", "$6$"));
+        assert_ne!(one, key.fingerprint("ab", b"", "c$6$"));
+        assert_eq!(one, key.fingerprint("ab", b"c", "$6$"));
+        assert_ne!(one, cache(1).fingerprint("ab", b"c", "$6$"));
+    }
+
+    #[test]
+    fn an_entry_ends_after_its_time_and_is_not_prolonged() {
+        let start = Instant::now();
+        let cache = cache(8);
+        cache.insert([1; 32], start);
+        cache.insert([1; 32], start + Duration::from_secs(30));
+        assert!(cache.contains(&[1; 32], start + Duration::from_secs(59)));
+        assert!(!cache.contains(&[1; 32], start + Duration::from_secs(60)));
+        cache.insert([2; 32], start + Duration::from_secs(60));
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_entry_leaves_when_the_cache_is_full() {
+        let start = Instant::now();
         let cache = cache(2);
-        let now = Instant::now();
-        let keys: Vec<Key> = ["a", "b", "c"]
-            .iter()
-            .map(|user| cache.key(user, b"pw", &[0; 32]))
-            .collect();
-        cache.insert(keys[0], now);
-        cache.insert(keys[1], now);
-        assert!(cache.contains(&keys[0], now));
-        assert!(!cache.contains(&keys[0], now + Duration::from_secs(10)));
-        cache.insert(keys[2], now);
-        assert!(!cache.contains(&keys[0], now));
-        assert!(cache.contains(&keys[1], now) && cache.contains(&keys[2], now));
+        for name in 1..=3 {
+            cache.insert([name; 32], start);
+        }
+        assert_eq!(cache.len(), 2);
+        assert!(!cache.contains(&[1; 32], start));
+        assert!(cache.contains(&[3; 32], start));
         cache.clear();
-        assert!(!cache.contains(&keys[2], now));
+        assert!(cache.is_empty());
     }
 
     #[test]
-    fn another_password_user_or_hash_is_another_key() {
-        let cache = cache(10);
-        let key = cache.key("ab", b"c", &[0; 32]);
-        assert_ne!(key, cache.key("a", b"bc", &[0; 32]));
-        assert_ne!(key, cache.key("ab", b"d", &[0; 32]));
-        assert_ne!(key, cache.key("ab", b"c", &[1; 32]));
+    fn a_cache_of_no_entries_keeps_none() {
+        let cache = cache(0);
+        cache.insert([1; 32], Instant::now());
+        assert!(cache.is_empty());
     }
 }

@@ -1,109 +1,228 @@
-//! Names out of a client certificate.
+//! What a client certificate says about its holder.
+//!
+//! Whether the certificate is to be believed was decided by the TLS handshake; here it is read.
+//! An identity that could be taken for another one is none: a Common Name with a NUL byte, with
+//! control characters, or one of two.
 
-use std::fmt::Write;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::OID_X509_COMMON_NAME;
+use x509_parser::prelude::FromDer;
 
-/// What a verified client certificate says of its holder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use super::distinguished_name::{hexadecimal, print};
+
+/// MQTT gives a user name a length of two bytes.
+const USERNAME_BYTES: usize = 65_535;
+/// Types whose bytes mosquitto's comparison sees as they are: UTF-8, Numeric, Printable, Teletex,
+/// IA5 and Visible strings.
+const BYTE_STRINGS: [u32; 6] = [12, 18, 19, 20, 22, 26];
+
+/// The certificate that a client has proved to hold.
+#[derive(Clone)]
 pub struct CertificateIdentity {
-    /// The Common Name, if there is exactly one and it is fit for a user name.
-    pub common_name: Option<String>,
-    /// The whole subject as RFC 2253 writes it.
-    pub subject: Option<String>,
-    /// The serial number in hexadecimal digits.
+    chain: Arc<[CertificateDer<'static>]>,
+    resumed: bool,
+    facts: Option<Arc<Facts>>,
+}
+
+struct Facts {
+    details: CertificateDetails,
+    common_name: Result<Arc<str>, IdentityProblem>,
+    subject: Result<Arc<str>, IdentityProblem>,
+}
+
+/// What logs tell about a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateDetails {
+    /// Serial number in hexadecimal, as `openssl x509 -serial` prints it.
     pub serial: String,
-    /// When it ends, in seconds since the epoch.
+    /// The issuer as RFC 2253 writes it; its special characters are escaped.
+    pub issuer: String,
+    /// End of validity in seconds since 1970.
     pub not_after: i64,
+    /// SHA-256 of the certificate in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Why a certificate names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum IdentityProblem {
+    /// It is not an X.509 certificate.
+    #[error("the certificate cannot be read")]
+    Unreadable,
+    /// The subject has no Common Name.
+    #[error("the subject has no Common Name")]
+    NoCommonName,
+    /// It has more than one, and which of them counts is a matter of taste.
+    #[error("the subject has more than one Common Name")]
+    SeveralCommonNames,
+    /// There is nothing in it.
+    #[error("the name is empty")]
+    Empty,
+    /// User names are UTF-8.
+    #[error("the name is not UTF-8")]
+    NotUtf8,
+    /// NUL cuts names short elsewhere; others forge log lines.
+    #[error("the name holds a control character")]
+    ControlCharacter,
+    /// It does not fit in a user name.
+    #[error("the name is longer than a user name can be")]
+    TooLong,
 }
 
 impl CertificateIdentity {
-    /// Reads a certificate that TLS has verified. One that cannot be read has no names.
-    pub fn from_der(certificate: &rustls_pki_types::CertificateDer<'_>) -> Self {
-        let none = Self {
-            common_name: None,
-            subject: None,
-            serial: String::new(),
-            not_after: 0,
-        };
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-            return none;
-        };
-        let mut names = certificate.subject().iter_common_name();
-        let common_name = match (names.next(), names.next()) {
-            (Some(name), None) => name.as_str().ok().filter(|name| is_usable(name)),
-            // None, or several: which one is meant must not be a matter of their order.
-            _ => None,
-        };
+    /// The identity of a certificate alone. Use [`CertificateIdentity::from_chain`] where the
+    /// intermediate certificates are at hand: without them a certificate that needs them is not
+    /// trusted any more when the configuration is read again.
+    pub fn from_der(certificate: &CertificateDer<'_>) -> Self {
+        Self::from_chain(std::slice::from_ref(certificate))
+    }
+
+    /// The identity of the first certificate of a chain.
+    pub fn from_chain(chain: &[CertificateDer<'_>]) -> Self {
+        let chain: Arc<[_]> = chain.iter().map(|der| der.clone().into_owned()).collect();
+        let facts = chain.first().and_then(|der| read(der)).map(Arc::new);
         Self {
-            common_name: common_name.map(str::to_owned),
-            subject: subject(&certificate).filter(|subject| is_usable(subject)),
-            serial: certificate
-                .raw_serial()
-                .iter()
-                .fold(String::new(), |mut text, byte| {
-                    // Writing to a string does not fail.
-                    let _ = write!(text, "{byte:02X}");
-                    text
-                }),
+            chain,
+            resumed: false,
+            facts,
+        }
+    }
+
+    /// Marks the identity as one from a resumed TLS session: the certificate was verified when
+    /// the session began, which may be long ago.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.resumed = true;
+        self
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// The certificates as they were presented, the client's own first.
+    pub fn chain(&self) -> &Arc<[CertificateDer<'static>]> {
+        &self.chain
+    }
+
+    /// The Common Name.
+    ///
+    /// # Errors
+    /// There is none that can be a user name.
+    pub fn common_name(&self) -> Result<&Arc<str>, IdentityProblem> {
+        let facts = self.facts.as_ref().ok_or(IdentityProblem::Unreadable)?;
+        facts.common_name.as_ref().map_err(|problem| *problem)
+    }
+
+    /// The whole subject as RFC 2253 writes it, as mosquitto does.
+    ///
+    /// # Errors
+    /// It cannot be a user name.
+    pub fn subject(&self) -> Result<&Arc<str>, IdentityProblem> {
+        let facts = self.facts.as_ref().ok_or(IdentityProblem::Unreadable)?;
+        facts.subject.as_ref().map_err(|problem| *problem)
+    }
+
+    /// Serial number, issuer and so on, for logs; `None` if it is not a certificate.
+    pub fn details(&self) -> Option<&CertificateDetails> {
+        self.facts.as_ref().map(|facts| &facts.details)
+    }
+
+    /// Whether the certificate's time is over.
+    pub fn has_expired(&self, now: SystemTime) -> bool {
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.facts
+            .as_ref()
+            .is_none_or(|facts| facts.details.not_after < i64::try_from(now).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Debug for CertificateIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CertificateIdentity")
+            .field(&self.details())
+            .finish()
+    }
+}
+
+fn read(der: &[u8]) -> Option<Facts> {
+    let (rest, certificate) = X509Certificate::from_der(der).ok()?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let issuer = print(certificate.issuer()).map_or_else(|_| String::new(), |name| name.text);
+    Some(Facts {
+        details: CertificateDetails {
+            serial: serial(certificate.raw_serial()),
+            issuer,
             not_after: certificate.validity().not_after.timestamp(),
-        }
+            fingerprint: lower_hexadecimal(&Sha256::digest(der)),
+        },
+        common_name: common_name(&certificate),
+        subject: subject(&certificate),
+    })
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Result<Arc<str>, IdentityProblem> {
+    let mut names = certificate.subject().iter_by_oid(&OID_X509_COMMON_NAME);
+    let name = names.next().ok_or(IdentityProblem::NoCommonName)?;
+    if names.next().is_some() {
+        return Err(IdentityProblem::SeveralCommonNames);
+    }
+    let value = name.attr_value();
+    if !BYTE_STRINGS.contains(&value.tag().0) {
+        return Err(IdentityProblem::NotUtf8);
+    }
+    let text = std::str::from_utf8(value.data).map_err(|_| IdentityProblem::NotUtf8)?;
+    if text.chars().any(char::is_control) {
+        return Err(IdentityProblem::ControlCharacter);
+    }
+    username(text)
+}
+
+fn subject(certificate: &X509Certificate<'_>) -> Result<Arc<str>, IdentityProblem> {
+    let printed = print(certificate.subject()).map_err(|_| IdentityProblem::NotUtf8)?;
+    if printed.has_control {
+        return Err(IdentityProblem::ControlCharacter);
+    }
+    username(&printed.text)
+}
+
+fn username(text: &str) -> Result<Arc<str>, IdentityProblem> {
+    match text.len() {
+        0 => Err(IdentityProblem::Empty),
+        1..=USERNAME_BYTES => Ok(text.into()),
+        _ => Err(IdentityProblem::TooLong),
     }
 }
 
-/// A name with a NUL or another control character is not what it looks like; an empty one is none.
-fn is_usable(name: &str) -> bool {
-    !name.is_empty() && !name.contains(char::is_control)
+fn serial(bytes: &[u8]) -> String {
+    // A leading zero only keeps the number from being negative.
+    let bytes = match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        bytes => bytes,
+    };
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        hexadecimal(&mut text, "", *byte);
+    }
+    text
 }
 
-/// The subject as `openssl x509 -nameopt RFC2253` prints it: last component first.
-fn subject(certificate: &X509Certificate<'_>) -> Option<String> {
-    let mut parts = Vec::new();
-    for rdn in certificate.subject().iter() {
-        let mut attributes = Vec::new();
-        for attribute in rdn.iter() {
-            let oid = attribute.attr_type().to_id_string();
-            let value = attribute.as_str().ok()?;
-            attributes.push(format!("{}={}", short_name(&oid), escaped(value)));
-        }
-        parts.push(attributes.join("+"));
+fn lower_hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        hexadecimal(&mut text, "", *byte);
     }
-    parts.reverse();
-    Some(parts.join(","))
-}
-
-/// OpenSSL's short names; any other type is written by its number.
-fn short_name(oid: &str) -> &str {
-    match oid {
-        "2.5.4.3" => "CN",
-        "2.5.4.4" => "SN",
-        "2.5.4.5" => "serialNumber",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "street",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.12" => "title",
-        "2.5.4.42" => "GN",
-        "1.2.840.113549.1.9.1" => "emailAddress",
-        "0.9.2342.19200300.100.1.1" => "UID",
-        "0.9.2342.19200300.100.1.25" => "DC",
-        other => other,
-    }
-}
-
-fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    let last = value.chars().count().saturating_sub(1);
-    for (index, character) in value.chars().enumerate() {
-        let special = matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';')
-            || (character == '#' && index == 0)
-            || (character == ' ' && (index == 0 || index == last));
-        if special {
-            out.push('\\');
-        }
-        out.push(character);
-    }
-    out
+    text.make_ascii_lowercase();
+    text
 }

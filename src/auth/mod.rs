@@ -1,24 +1,30 @@
-//! Who is this client?
+//! Who somebody is: passwords, client certificates, and the order in which they are asked for.
 //!
-//! Passwords and client certificates become a user name, or a refusal. Hashing runs on threads of
-//! its own (`worker`), and what was verified once is remembered for a while (`cache`), so that a
-//! thousand clients that come back at once do not cost a thousand hashes.
+//! [`PasswordFile`] is what the operator wrote, [`Verifier`] hashes on threads of its own,
+//! [`CertificateIdentity`] is what a client certificate says, and [`Authenticator`] is one
+//! listener's rules as of one generation of the configuration. Nothing here knows what somebody
+//! may do; that is [`crate::policy`]. Clear passwords exist only as [`Secret`] and only between
+//! CONNECT and the end of the hash run.
 
 mod authenticator;
 mod cache;
 mod certificate;
-mod password;
+mod counters;
+mod distinguished_name;
+mod hash;
+mod limits;
+mod password_file;
 mod secret;
-mod worker;
+mod verifier;
 
 pub use authenticator::{
-    Authenticator, AuthenticatorSettings, Credentials, Identity, Proof, Verdict,
+    Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, Identity, Proof, Verdict,
 };
 pub use cache::{CacheSettings, CredentialCache};
-pub use certificate::CertificateIdentity;
-pub use password::{
-    HashForm, ParsedPasswords, PasswordError, PasswordFile, PasswordWarning, hash_argon2id,
-    hash_pbkdf2, hash_sha512,
-};
+pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
+pub use counters::HashCounts;
+pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
+pub use limits::HashLimits;
+pub use password_file::{ParsedPasswords, PasswordError, PasswordFile, PasswordWarning};
 pub use secret::Secret;
-pub use worker::{Busy, HashCounts, Verifier};
+pub use verifier::{Verifier, VerifyError};

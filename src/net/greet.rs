@@ -24,7 +24,7 @@ use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
 use super::report;
 use super::serving::{Serving, Start, will_message};
-use super::tls::HandshakeFailure;
+use super::tls::{HandshakeFailure, client_identity};
 use super::transport::{Input, Socket, Transport};
 use super::{GreetPlace, Shared};
 
@@ -144,10 +144,7 @@ impl Greeting {
             .await
             .map_err(|error| HandshakeFailure::from_io(&error))?;
         let (socket, tls) = stream.into_inner();
-        let certificate = tls
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .map(CertificateIdentity::from_der);
+        let certificate = client_identity(&tls);
         Ok((Transport::tls(socket, tls), certificate))
     }
 

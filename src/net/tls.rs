@@ -1,20 +1,44 @@
 //! TLS of a listener: files to a rustls configuration, and failures to words.
+//!
+//! [`load`] reads every file a listener names and reports everything that is wrong with any of
+//! them at once. It decides nothing about clients beyond their certificates; who they are is
+//! [`crate::auth`].
+//!
+//! What is fixed here, and why:
+//!
+//! * The hybrid key exchange X25519MLKEM768 comes first: what is recorded today must not be read
+//!   when quantum computers exist.
+//! * No application protocol is negotiated. A server that has a list must refuse a client whose
+//!   list has nothing in common (RFC 7301 section 3.2), and clients in the field offer `mqtt`,
+//!   names of clouds, or what their HTTP library offers; one that names none ignores the
+//!   extension, as mosquitto does, and serves them all.
+//! * Sessions are resumed by tickets that the client keeps, one for each TLS 1.3 connection: a
+//!   reconnect needs one, and the server stores none. The ticket key lives as long as the
+//!   configuration, so a reload ends all resumption; a certificate revoked by it cannot come back.
+//! * TLS secrets are never logged, and there is no renegotiation and no early data.
 
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+mod chain;
+mod clients;
+mod failure;
+mod pem;
+mod revocation;
+mod suites;
+mod version1;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{
-    AlertDescription, CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
+
+use crate::auth::CertificateIdentity;
+
+pub use chain::ServerCertificate;
+pub use clients::ClientCertificates;
+pub use failure::{HANDSHAKE_FAILURES, HandshakeFailure};
+pub use suites::{TLS12_SUITES, TLS13_SUITES};
 
 /// TLS settings of one listener.
 #[derive(Clone, Debug)]
@@ -29,7 +53,7 @@ pub struct TlsSettings {
     pub capath: Option<PathBuf>,
     /// `crlfile`.
     pub crlfile: Option<PathBuf>,
-    /// `require_certificate`.
+    /// `require_certificate`. Without it no certificate is asked for, as in mosquitto.
     pub require_certificate: bool,
     /// Whether TLS 1.2 is offered (`tls_version`).
     pub tls12: bool,
@@ -50,16 +74,29 @@ pub struct TlsError {
     pub help: Option<String>,
 }
 
-/// What an operator may want to know of the server certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerCertificate {
-    /// When it expires, in seconds since the epoch.
-    pub not_after: i64,
-    /// When it begins to be valid.
-    pub not_before: i64,
-    /// Whether it names a host or address in its Subject Alternative Name; clients of today look
-    /// nowhere else.
-    pub has_san: bool,
+impl TlsError {
+    fn new(file: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl std::fmt::Display for TlsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A TLS configuration and what it was made from.
@@ -69,53 +106,23 @@ pub struct Tls {
     pub config: Arc<ServerConfig>,
     /// The server certificate.
     pub certificate: ServerCertificate,
+    /// How client certificates are judged, where they are required; give it to the listener's
+    /// [`Authenticator`](crate::auth::Authenticator) as `certificates`.
+    pub clients: Option<Arc<ClientCertificates>>,
+    /// When the first of the revocation lists is too old, in seconds since the epoch: from then on
+    /// the clients of its CA are refused.
+    pub crl_next_update: Option<i64>,
+    /// What works and should not stay so.
+    pub warnings: Vec<TlsError>,
 }
-
-/// Suites by OpenSSL's names.
-const TLS12_SUITES: [(&str, rustls::CipherSuite); 6] = [
-    (
-        "ECDHE-ECDSA-AES256-GCM-SHA384",
-        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    ),
-    (
-        "ECDHE-ECDSA-AES128-GCM-SHA256",
-        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "ECDHE-ECDSA-CHACHA20-POLY1305",
-        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-    (
-        "ECDHE-RSA-AES256-GCM-SHA384",
-        rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    ),
-    (
-        "ECDHE-RSA-AES128-GCM-SHA256",
-        rustls::CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    ),
-    (
-        "ECDHE-RSA-CHACHA20-POLY1305",
-        rustls::CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    ),
-];
-const TLS13_SUITES: [(&str, rustls::CipherSuite); 3] = [
-    (
-        "TLS_AES_256_GCM_SHA384",
-        rustls::CipherSuite::TLS13_AES_256_GCM_SHA384,
-    ),
-    (
-        "TLS_AES_128_GCM_SHA256",
-        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
-    ),
-    (
-        "TLS_CHACHA20_POLY1305_SHA256",
-        rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
-    ),
-];
 
 /// The provider all of the program uses: aws-lc-rs, hybrid post-quantum key exchange first.
 pub fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
+    use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+    CryptoProvider {
+        kx_groups: vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1],
+        ..aws_lc_rs::default_provider()
+    }
 }
 
 /// Reads every file and makes a configuration.
@@ -123,339 +130,76 @@ pub fn provider() -> CryptoProvider {
 /// # Errors
 /// Everything that is wrong with any of the files.
 pub fn load(settings: &TlsSettings) -> Result<Tls, Vec<TlsError>> {
+    let now = seconds(SystemTime::now());
     let mut errors = Vec::new();
-    let chain = collect(certificates(&settings.certfile), &mut errors);
-    let key = collect(private_key(&settings.keyfile), &mut errors);
-    let roots = roots(settings, &mut errors);
-    let crls = match &settings.crlfile {
-        Some(file) => collect(revocations(file), &mut errors).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    let (Some(chain), Some(key)) = (chain, key) else {
+    let mut warnings = Vec::new();
+    let provider = collect(suites::provider(settings), &mut errors).map(Arc::new);
+    let server = chain::load(settings, now, &mut warnings);
+    let server = collect(server, &mut errors);
+    let clients = clients::load(settings, now, &mut warnings);
+    let clients = collect(clients, &mut errors);
+    let (Some(provider), Some(server), Some(clients)) = (provider, server, clients) else {
         return Err(errors);
     };
-    let certificate = collect(describe(&settings.certfile, &chain), &mut errors);
-    let provider = Arc::new(restricted(settings));
-    let verifier = if settings.require_certificate {
-        collect(verifier(settings, roots, crls, &provider), &mut errors)
-    } else {
-        // As mosquitto: a certificate is not even asked for.
-        Some(WebPkiClientVerifier::no_client_auth())
-    };
-    let (Some(verifier), Some(certificate), true) = (verifier, certificate, errors.is_empty())
-    else {
-        return Err(errors);
+    let clients = clients
+        .map(|files| ClientCertificates::new(files, &provider, now))
+        .map(Arc::new);
+    let verifier = match &clients {
+        Some(clients) => Arc::clone(clients) as Arc<_>,
+        None => WebPkiClientVerifier::no_client_auth(),
     };
     let versions: &[&SupportedProtocolVersion] = if settings.tls12 {
         &[&rustls::version::TLS13, &rustls::version::TLS12]
     } else {
         &[&rustls::version::TLS13]
     };
-    let built = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        .and_then(|builder| {
-            builder
-                .with_client_cert_verifier(verifier)
-                .with_single_cert(chain, key)
-        });
-    let mut config = match built {
-        Ok(config) => config,
-        Err(error) => {
-            return Err(vec![TlsError {
-                file: settings.keyfile.clone(),
-                message: format!(
-                    "cannot be used with {}: {error}",
-                    settings.certfile.display()
-                ),
-                help: Some("the key must be the one the certificate was made for".into()),
-            }]);
-        }
-    };
-    // One ticket is enough for a reconnect and costs half of two.
+        .map_err(|error| vec![TlsError::new(&settings.certfile, error.to_string())])?;
+    let mut config = builder
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(server.resolver);
+    // Suites in an order of the operator's are a wish; without one the client knows better which
+    // of them its processor is good at.
+    config.ignore_client_order = settings.ciphers.is_some() || settings.ciphers_tls13.is_some();
     config.send_tls13_tickets = 1;
-    // TLS 1.2 sessions would have to be kept here; its tickets are stateless as well.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
-        config.ticketer = ticketer;
-    }
+    config.ticketer = aws_lc_rs::Ticketer::new()
+        .map_err(|error| vec![TlsError::new(&settings.keyfile, error.to_string())])?;
     Ok(Tls {
         config: Arc::new(config),
-        certificate,
-    })
-}
-
-fn collect<T>(result: Result<T, TlsError>, errors: &mut Vec<TlsError>) -> Option<T> {
-    result.map_err(|error| errors.push(error)).ok()
-}
-
-fn unreadable(file: &Path, error: &impl fmt::Display) -> TlsError {
-    TlsError {
-        file: file.to_owned(),
-        message: format!("cannot be read: {error}"),
-        help: None,
-    }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = fs::read(file).map_err(|error| unreadable(file, &error))?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(file, &error))?;
-    if chain.is_empty() {
-        return Err(TlsError {
-            file: file.to_owned(),
-            message: "holds no certificate in PEM form".into(),
-            help: Some("expected -----BEGIN CERTIFICATE-----".into()),
-        });
-    }
-    Ok(chain)
-}
-
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = zeroize::Zeroizing::new(fs::read(file).map_err(|error| unreadable(file, &error))?);
-    let encrypted = bytes
-        .windows(b"ENCRYPTED".len())
-        .any(|window| window == b"ENCRYPTED");
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| TlsError {
-        file: file.to_owned(),
-        message: if encrypted {
-            "holds an encrypted key, and there is nobody to ask for its password".into()
-        } else {
-            "holds no private key in PEM form".into()
-        },
-        help: Some(if encrypted {
-            "decrypt it with `openssl pkey -in FILE -out FILE` and restrict its permissions to 0600"
-                .into()
-        } else {
-            "expected -----BEGIN PRIVATE KEY----- (PKCS #8, PKCS #1 and SEC 1 are understood)"
-                .into()
-        }),
-    })
-}
-
-fn roots(settings: &TlsSettings, errors: &mut Vec<TlsError>) -> RootCertStore {
-    let mut files: Vec<PathBuf> = settings.cafile.iter().cloned().collect();
-    if let Some(path) = &settings.capath {
-        match fs::read_dir(path) {
-            Ok(entries) => {
-                let mut found: Vec<PathBuf> = entries
-                    .filter_map(|entry| Some(entry.ok()?.path()))
-                    .filter(|path| path.is_file())
-                    .collect();
-                found.sort();
-                files.extend(found);
-            }
-            Err(error) => errors.push(unreadable(path, &error)),
-        }
-    }
-    let mut roots = RootCertStore::empty();
-    for file in files {
-        let in_directory = settings.cafile.as_ref() != Some(&file);
-        match certificates(&file) {
-            Ok(certificates) => {
-                for certificate in certificates {
-                    if let Err(error) = roots.add(certificate) {
-                        errors.push(TlsError {
-                            file: file.clone(),
-                            message: format!("holds a CA certificate that cannot be used: {error}"),
-                            help: None,
-                        });
-                    }
-                }
-            }
-            // A directory may hold other files; `cafile` names one that must be right.
-            Err(_) if in_directory => {}
-            Err(error) => errors.push(error),
-        }
-    }
-    roots
-}
-
-fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let bytes = fs::read(file).map_err(|error| unreadable(file, &error))?;
-    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(file, &error))?;
-    if lists.is_empty() {
-        return Err(TlsError {
-            file: file.to_owned(),
-            message: "holds no revocation list in PEM form".into(),
-            help: Some("expected -----BEGIN X509 CRL-----".into()),
-        });
-    }
-    Ok(lists)
-}
-
-fn verifier(
-    settings: &TlsSettings,
-    roots: RootCertStore,
-    crls: Vec<CertificateRevocationListDer<'static>>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let file = settings
-        .cafile
-        .clone()
-        .or_else(|| settings.capath.clone())
-        .unwrap_or_else(|| settings.certfile.clone());
-    if roots.is_empty() {
-        return Err(TlsError {
-            file,
-            message: "no CA certificate to verify client certificates with".into(),
-            help: Some("name one with cafile or capath".into()),
-        });
-    }
-    let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    if !crls.is_empty() {
-        // As mosquitto's crlfile: the client's own certificate is looked up, and an expired list
-        // is worth nothing. A list that says nothing of its issuer refuses it.
-        builder = builder
-            .with_crls(crls)
-            .only_check_end_entity_revocation()
-            .enforce_revocation_expiration();
-    }
-    builder.build().map_err(|error| TlsError {
-        file: settings.crlfile.clone().unwrap_or(file),
-        message: format!("client certificates cannot be verified: {error}"),
-        help: None,
-    })
-}
-
-/// The provider with only the suites the operator named.
-fn restricted(settings: &TlsSettings) -> CryptoProvider {
-    let mut provider = provider();
-    let wanted = |names: &Option<Vec<String>>, table: &[(&str, rustls::CipherSuite)]| {
-        names.as_ref().map(|names| {
-            table
-                .iter()
-                .filter(|(name, _)| names.iter().any(|wanted| wanted == name))
-                .map(|&(_, suite)| suite)
-                .collect::<Vec<_>>()
-        })
-    };
-    let tls12 = wanted(&settings.ciphers, &TLS12_SUITES);
-    let tls13 = wanted(&settings.ciphers_tls13, &TLS13_SUITES);
-    provider.cipher_suites.retain(|suite| {
-        let allowed = if suite.tls13().is_some() {
-            &tls13
-        } else {
-            &tls12
-        };
-        allowed
+        certificate: server.certificate,
+        crl_next_update: clients
             .as_ref()
-            .is_none_or(|allowed| allowed.contains(&suite.suite()))
-    });
-    provider
-}
-
-fn describe(file: &Path, chain: &[CertificateDer<'_>]) -> Result<ServerCertificate, TlsError> {
-    let unparsable = || TlsError {
-        file: file.to_owned(),
-        message: "its first certificate cannot be parsed".into(),
-        help: Some("the server's own certificate comes first, those of the CAs after it".into()),
-    };
-    let leaf = chain.first().ok_or_else(unparsable)?;
-    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| unparsable())?;
-    let has_san = certificate
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .is_some_and(|names| {
-            names
-                .value
-                .general_names
-                .iter()
-                .any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
-        });
-    Ok(ServerCertificate {
-        not_after: certificate.validity().not_after.timestamp(),
-        not_before: certificate.validity().not_before.timestamp(),
-        has_san,
+            .and_then(|clients| clients.crl_next_update()),
+        clients,
+        warnings,
     })
 }
 
-/// Why a handshake failed. The labels are a closed set: they are metric label values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandshakeFailure {
-    label: &'static str,
-    detail: String,
+/// What a finished handshake says about the client: its chain, and whether the session is an old
+/// one whose certificate was verified then. `None` if it presented no certificate.
+pub fn client_identity(connection: &ServerConnection) -> Option<CertificateIdentity> {
+    let chain = connection.peer_certificates()?;
+    let identity = CertificateIdentity::from_chain(chain);
+    match connection.handshake_kind() {
+        Some(HandshakeKind::Resumed) => Some(identity.resumed()),
+        _ => Some(identity),
+    }
 }
 
-/// Every label of [`HandshakeFailure`], for metrics that start at zero.
-pub const HANDSHAKE_FAILURES: &[&str] = &[
-    "not_tls",
-    "protocol_version",
-    "no_shared_cipher",
-    "no_certificate",
-    "certificate_expired",
-    "certificate_revoked",
-    "unknown_ca",
-    "bad_certificate",
-    "refused_by_client",
-    "closed",
-    "other",
-];
-
-impl HandshakeFailure {
-    /// Sorts the failure of an accept.
-    pub fn from_io(error: &io::Error) -> Self {
-        let inner = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let label = match inner {
-            Some(error) => label(error),
-            None => match error.kind() {
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::BrokenPipe => "closed",
-                _ => "other",
-            },
-        };
-        Self {
-            label,
-            detail: error.to_string(),
+fn collect<T>(result: Result<T, Vec<TlsError>>, errors: &mut Vec<TlsError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(found) => {
+            errors.extend(found);
+            None
         }
     }
-
-    /// The metric label value.
-    pub fn label(&self) -> &'static str {
-        self.label
-    }
 }
 
-impl fmt::Display for HandshakeFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
-
-fn label(error: &rustls::Error) -> &'static str {
-    use rustls::{Error, PeerIncompatible};
-    match error {
-        Error::NoCertificatesPresented => "no_certificate",
-        Error::InvalidCertificate(reason) => match reason {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => "certificate_expired",
-            CertificateError::Revoked => "certificate_revoked",
-            CertificateError::UnknownIssuer => "unknown_ca",
-            _ => "bad_certificate",
-        },
-        Error::PeerIncompatible(
-            PeerIncompatible::SupportedVersionsExtensionRequired
-            | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic,
-        ) => "protocol_version",
-        Error::PeerIncompatible(_) => "no_shared_cipher",
-        Error::InvalidMessage(_) => "not_tls",
-        Error::AlertReceived(alert) => match alert {
-            AlertDescription::ProtocolVersion => "protocol_version",
-            AlertDescription::HandshakeFailure => "no_shared_cipher",
-            // What clients say that do not trust our certificate.
-            _ => "refused_by_client",
-        },
-        _ => "other",
-    }
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }

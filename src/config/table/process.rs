@@ -20,10 +20,13 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         ),
     Directive::global("user", "NAME", Value::Parsed(user))
         .section(Section::Process)
-        .unset("mosquitto, else nobody")
+        .unset("portcullis, else nobody")
         .reload(Reload::NeedsRestart)
         .example("portcullis")
-    .meaning("Account to change to when started as root; `root` is refused."),
+    .meaning(
+            "Account to change to when started as root. `root` stays root, with a warning: some \
+             containers have no other account.",
+        ),
     Directive::global("pid_file", "PATH", Value::Path(|settings, path| settings.process.pid_file = Some(path)))
         .section(Section::Process)
         .repeat(Repeat::Error)
@@ -69,12 +72,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 
 fn user(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
     let name = text(line)?;
-    if name == "root" {
-        return Err(
-            ValueError::new(line.value_at(), "the broker does not run as root")
-                .help("name an account of its own, for example `user mosquitto`"),
-        );
-    }
     settings.process.user = Some(Located::new(
         name.to_owned(),
         line.origin(line.value_at(), false),
