@@ -7,7 +7,7 @@ use crate::config::SecurityProfile;
 use crate::policy::Explanation;
 use crate::topic::{SubscriptionFilter, TopicName};
 
-use super::cli::{Check, Explain, ExplainAction, Run, Stop};
+use super::cli::{Check, DENIED, Explain, ExplainAction, Run, Stop};
 use super::generation::{self, Loaded};
 use super::serve::refused;
 use super::{err, invalid, out};
@@ -138,7 +138,16 @@ pub(super) fn explain(arguments: &Explain, variable: Option<OsString>) -> Result
             (format!("subscribe to {}", inner.as_str()), explanation)
         }
     };
-    out(&sentence(arguments, &what, &explanation));
+    let text = sentence(arguments, &what, &explanation);
+    if !explanation.allowed {
+        out(&text);
+        // So that a script can ask; everything is said already.
+        return Err(Stop {
+            code: DENIED,
+            text: String::new(),
+        });
+    }
+    out(&text);
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use crate::config::{LoadOptions, ProfileSource, SecurityProfile, Verbosity};
 pub const OK: u8 = 0;
 /// A listener could not be opened, or no memory was left.
 pub const CANNOT_LISTEN: u8 = 1;
+/// `explain`: the client may not.
+pub const DENIED: u8 = 1;
 /// The configuration or the arguments are wrong.
 pub const INVALID: u8 = 3;
 /// An ACL or password file could not be opened.
@@ -106,6 +108,12 @@ pub struct Quickstart {
     /// Where the files are made, once.
     #[arg(long, value_name = "DIR", default_value = "./portcullis-quickstart")]
     pub dir: PathBuf,
+    /// Port for MQTT over TLS, written into the configuration when it is made.
+    #[arg(long, value_name = "PORT", default_value_t = 8883, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Port for metrics, written into the configuration when it is made.
+    #[arg(long, value_name = "PORT", default_value_t = 9883, value_parser = clap::value_parser!(u16).range(1..))]
+    pub metrics_port: u16,
 }
 
 /// `passwd`.
@@ -425,7 +433,7 @@ mod tests {
     fn the_subcommands_are_read() {
         let cli = run(&["quickstart", "--dir", "/q"]).expect("it is right");
         assert!(
-            matches!(cli.command, Some(Command::Quickstart(Quickstart { dir })) if dir.as_os_str() == "/q")
+            matches!(cli.command, Some(Command::Quickstart(Quickstart { dir, .. })) if dir.as_os_str() == "/q")
         );
         let cli =
             run(&["passwd", "-H", "sha512", "-b", "-c", "f", "u", "secret"]).expect("it is right");

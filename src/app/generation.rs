@@ -68,7 +68,12 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     for listener in &settings.listeners {
         reader.listener(listener);
     }
-    diagnostics.append(&mut reader.diagnostics);
+    // Listeners may share a file; what is wrong in it is told once.
+    for diagnostic in reader.diagnostics {
+        if !diagnostics.contains(&diagnostic) {
+            diagnostics.push(diagnostic);
+        }
+    }
     Loaded {
         settings,
         files: reader.files,

@@ -15,14 +15,12 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 use crate::auth::{HashAlgorithm, StoredHash};
-use crate::config::LoadOptions;
+use crate::config::{Bind, LoadOptions};
 
 use super::cli::{Quickstart, Stop};
 use super::serve::{self, Start};
 use super::{invalid, out};
 
-const PORT: u16 = 8_883;
-const METRICS_PORT: u16 = 9_883;
 /// The user on the inside, who sees everything below `demo/`.
 const INSIDE: &str = "inside";
 /// The user on the outside, who sees its own part.
@@ -35,10 +33,10 @@ const DAYS: i64 = 365;
 pub(super) fn run(arguments: &Quickstart) -> Result<(), Stop> {
     let dir = absolute(&arguments.dir)
         .map_err(|error| invalid(format!("error: {}: {error}\n", arguments.dir.display())))?;
-    let prepared =
-        prepare(&dir).map_err(|error| invalid(format!("error: {}: {error}\n", dir.display())))?;
-    let banner = banner(&dir, &prepared);
+    let prepared = prepare(&dir, arguments)
+        .map_err(|error| invalid(format!("error: {}: {error}\n", dir.display())))?;
     let conf = dir.join("portcullis.conf");
+    let banner = banner(&dir, &prepared, &ports(&conf));
     serve::start(Start {
         config_file: Some(&conf),
         options: LoadOptions::default(),
@@ -46,6 +44,24 @@ pub(super) fn run(arguments: &Quickstart) -> Result<(), Stop> {
         keep_account: true,
         ready: Box::new(move || out(&banner)),
     })
+}
+
+/// The ports of the configuration, which its owner may have changed since it was made.
+struct Ports {
+    tls: u16,
+    metrics: Option<u16>,
+}
+
+fn ports(conf: &Path) -> Ports {
+    let settings = crate::config::read(Some(conf), &LoadOptions::default()).settings;
+    let tls = settings.listeners.iter().find_map(|l| match l.bind {
+        Bind::Tcp { port, .. } => Some(port),
+        Bind::Unix(_) => None,
+    });
+    Ports {
+        tls: tls.unwrap_or_default(),
+        metrics: settings.metrics_listener.map(|listener| listener.port),
+    }
 }
 
 fn absolute(dir: &Path) -> io::Result<PathBuf> {
@@ -58,7 +74,7 @@ struct Prepared {
     made: bool,
 }
 
-fn prepare(dir: &Path) -> io::Result<Prepared> {
+fn prepare(dir: &Path, arguments: &Quickstart) -> io::Result<Prepared> {
     let note = dir.join("passwords.txt");
     if note.exists() {
         let text = Zeroizing::new(fs::read_to_string(&note)?);
@@ -103,7 +119,7 @@ fn prepare(dir: &Path) -> io::Result<Prepared> {
         ),
     )?;
     private(&dir.join("acl.conf"), ACL)?;
-    private(&dir.join("portcullis.conf"), &configuration(dir))?;
+    private(&dir.join("portcullis.conf"), &configuration(dir, arguments))?;
     // Last: its presence says that everything is there.
     private(
         &note,
@@ -207,29 +223,34 @@ pattern read demo/%u/answers/#
 pattern write demo/%u/requests/#
 ";
 
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, arguments: &Quickstart) -> String {
     let dir = dir.display();
+    let (port, metrics_port) = (arguments.port, arguments.metrics_port);
     format!(
         "\
 # Made by `portcullis quickstart`. Each directive is explained in docs/configuration.md.
-listener {PORT} 127.0.0.1
+listener {port} 127.0.0.1
 certfile {dir}/server.crt
 keyfile {dir}/server.key
 allow_anonymous false
 password_file {dir}/passwd
 acl_file {dir}/acl.conf
 
-metrics_listener {METRICS_PORT} 127.0.0.1
+metrics_listener {metrics_port} 127.0.0.1
 audit_log {dir}/audit.log
 "
     )
 }
 
-fn banner(dir: &Path, prepared: &Prepared) -> String {
+fn banner(dir: &Path, prepared: &Prepared, ports: &Ports) -> String {
+    let port = ports.tls;
     let ca = shell(&dir.join("ca.crt").display().to_string());
     let device = format!("-u {DEVICE} -P {}", &*prepared.device_password);
     let inside = format!("-u {INSIDE} -P {}", &*prepared.inside_password);
-    let common = format!("-h localhost -p {PORT} --cafile {ca}");
+    let common = format!("-h localhost -p {port} --cafile {ca}");
+    let curl = ports.metrics.map_or_else(String::new, |port| {
+        format!("  curl -s http://127.0.0.1:{port}/metrics | grep subscribe_denied\n")
+    });
     let files = if prepared.made {
         "Made certificates, users, rules and a configuration in"
     } else {
@@ -239,7 +260,7 @@ fn banner(dir: &Path, prepared: &Prepared) -> String {
         "
 {files} {dir}
 
-Portcullis accepts TLS connections on 127.0.0.1:{PORT}; metrics are on 127.0.0.1:{METRICS_PORT}.
+Portcullis accepts TLS connections on 127.0.0.1:{port}.
 Stop it with Ctrl-C. Paste these into another terminal:
 
   # the device waits for answers in its own space
@@ -252,8 +273,7 @@ Stop it with Ctrl-C. Paste these into another terminal:
   mosquitto_sub {common} {device} -t '#' -v
 
   # what was counted, and why it was refused
-  curl -s http://127.0.0.1:{METRICS_PORT}/metrics | grep subscribe_denied
-  tail -n 3 {audit}
+{curl}  tail -n 3 {audit}
 
 ",
         dir = dir.display(),

@@ -245,9 +245,9 @@ impl Running {
         let errors: Vec<String> = loaded.errors().map(config::Diagnostic::headline).collect();
         for diagnostic in &loaded.diagnostics {
             if diagnostic.is_error() {
-                tracing::error!("{}", diagnostic.headline());
+                tracing::error!("{}", diagnostic.in_one_line());
             } else {
-                tracing::warn!("{}", diagnostic.headline());
+                tracing::warn!("{}", diagnostic.in_one_line());
             }
         }
         if !errors.is_empty() {

@@ -130,7 +130,7 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         )
     })?;
     for diagnostic in &diagnostics {
-        tracing::warn!("{}", diagnostic.headline());
+        tracing::warn!("{}", diagnostic.in_one_line());
     }
     match account.as_deref() {
         Some("root") => tracing::warn!(

@@ -127,9 +127,19 @@ fn keyed(line: &str, at: usize, lower: &str, out: &mut String) -> Option<usize> 
     if inner.is_empty() {
         return None;
     }
+    // `Authorization: Bearer abc`: the word before the secret names its kind.
+    let kind = ["bearer ", "basic ", "digest "]
+        .into_iter()
+        .find(|kind| {
+            inner
+                .get(..kind.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(kind))
+        })
+        .map_or(0, str::len);
     let end = inner
+        .get(kind..)?
         .find(|c: char| matches!(c, '"' | '\'' | ',' | ';' | '&') || c.is_whitespace())
-        .unwrap_or(inner.len());
+        .map_or(inner.len(), |end| kind + end);
     out.push_str(line.get(at..at + key.len() + value_at + skipped)?);
     out.push_str("[REDACTED]");
     Some(key.len() + value_at + skipped + end)
@@ -168,7 +178,7 @@ mod tests {
         for (line, expected) in [
             (
                 "Authorization: Bearer abc.def ok",
-                "Authorization: [REDACTED] abc.def ok",
+                "Authorization: [REDACTED] ok",
             ),
             ("got Bearer abc.def!", "got Bearer [REDACTED]"),
             ("password=hunter2 next", "password=[REDACTED] next"),

@@ -39,7 +39,45 @@ pub enum Retain {
 #[derive(Default)]
 struct Inner {
     tree: NameTree<Arc<Message>>,
+    /// Of clients: the broker's own, below `$SYS`, are few and take nobody's place.
+    messages: usize,
     bytes: usize,
+}
+
+impl Inner {
+    fn insert(&mut self, message: &Arc<Message>) {
+        self.remove(message.topic.as_str());
+        self.tree
+            .insert(message.topic.as_str(), Arc::clone(message));
+        if is_of_a_client(message) {
+            self.messages += 1;
+            self.bytes += message.size_bytes();
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(old) = self.tree.remove(name) else {
+            return false;
+        };
+        if is_of_a_client(&old) {
+            self.messages -= 1;
+            self.bytes -= old.size_bytes();
+        }
+        true
+    }
+
+    fn has_room(&self, message: &Arc<Message>, limits: &RetainLimits) -> bool {
+        let replaced = self.tree.get(message.topic.as_str());
+        let replaced = replaced.filter(|old| is_of_a_client(old));
+        let messages = self.messages + usize::from(replaced.is_none());
+        let bytes = self.bytes + message.size_bytes() - replaced.map_or(0, |old| old.size_bytes());
+        (limits.messages == 0 || messages <= limits.messages)
+            && (limits.bytes == 0 || bytes <= limits.bytes)
+    }
+}
+
+fn is_of_a_client(message: &Message) -> bool {
+    message.author.listener.is_some()
 }
 
 /// All retained messages.
@@ -59,25 +97,15 @@ impl Retained {
     /// Keeps `message` for its topic, or forgets the topic's if the payload is empty
     /// [MQTT-3.3.1-6].
     pub fn store(&self, message: &Arc<Message>, limits: &RetainLimits) -> Retain {
-        let name = message.topic.as_str();
         let mut inner = self.inner.write();
         if message.payload.is_empty() {
-            if let Some(old) = inner.tree.remove(name) {
-                inner.bytes -= old.size_bytes();
-            }
+            inner.remove(message.topic.as_str());
             return Retain::Done;
         }
-        let size = message.size_bytes();
-        let replaced = inner.tree.get(name).map(|old| old.size_bytes());
-        let messages = inner.tree.len() + usize::from(replaced.is_none());
-        let bytes = inner.bytes + size - replaced.unwrap_or(0);
-        if (limits.messages != 0 && messages > limits.messages)
-            || (limits.bytes != 0 && bytes > limits.bytes)
-        {
+        if is_of_a_client(message) && !inner.has_room(message, limits) {
             return Retain::Full;
         }
-        inner.tree.insert(name, Arc::clone(message));
-        inner.bytes = bytes;
+        inner.insert(message);
         Retain::Done
     }
 
@@ -107,22 +135,18 @@ impl Retained {
         let mut removed = 0;
         for name in due {
             // It may have been replaced since.
-            if inner
-                .tree
-                .get(name.as_str())
-                .is_some_and(|message| message.is_expired(now))
-                && let Some(old) = inner.tree.remove(name.as_str())
-            {
-                inner.bytes -= old.size_bytes();
+            let stored = inner.tree.get(name.as_str());
+            if stored.is_some_and(|message| message.is_expired(now)) {
+                inner.remove(name.as_str());
                 removed += 1;
             }
         }
         removed
     }
 
-    /// Messages and bytes kept.
+    /// Messages of clients and their bytes.
     pub fn counts(&self) -> (usize, usize) {
         let inner = self.inner.read();
-        (inner.tree.len(), inner.bytes)
+        (inner.messages, inner.bytes)
     }
 }

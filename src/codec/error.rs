@@ -40,6 +40,7 @@ kinds! {
     Truncated, "truncated", MALFORMED_PACKET, "MQTT-2.1.4-1";
     Surplus, "surplus_bytes", MALFORMED_PACKET, "MQTT-2.1.4-1";
     Flags, "reserved_flags", MALFORMED_PACKET, "MQTT-2.1.3-1";
+    ReservedType, "reserved_type", MALFORMED_PACKET, "MQTT-2.1.2-1";
     PacketType, "packet_type", PROTOCOL_ERROR, "MQTT-2.1.2-1";
     NotConnect, "first_packet_not_connect", PROTOCOL_ERROR, "MQTT-3.1.0-1";
     ProtocolName, "protocol_name", UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1";

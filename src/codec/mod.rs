@@ -122,7 +122,9 @@ fn inner<'a>(
             control::decode_disconnect(body, version, limits).map(Packet::Disconnect)
         }
         frame::AUTH if version.is_v5() => control::decode_auth(body, limits).map(Packet::Auth),
-        // CONNACK, SUBACK, UNSUBACK, PINGRESP come from servers; 0 is reserved, and so is 15 in 3.x.
+        // 0 is reserved, and so is 15 in 3.x.
+        0 | frame::AUTH => Err(MalformedKind::ReservedType),
+        // CONNACK, SUBACK, UNSUBACK, PINGRESP come from servers.
         _ => Err(MalformedKind::PacketType),
     }
 }

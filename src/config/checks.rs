@@ -302,15 +302,13 @@ impl Builder {
             let origin = line(&self.settings, "subscribe_guard");
             let message = "a client may subscribe to topics outside its grants; what it may not read is \
                            only held back message by message";
-            if let Some(origin) = origin
-                .as_ref()
-                .filter(|_| self.settings.profile == SecurityProfile::Hardened)
-            {
-                self.problems.push(
-                    Diagnostic::warning(message)
-                        .at(origin)
-                        .help("write `subscribe_guard strict`"),
-                );
+            // Local-only mode has no configuration that anybody could be told to change.
+            if origin.is_some() || !self.settings.local_only {
+                let warning = Diagnostic::warning(message).help("write `subscribe_guard strict`");
+                self.problems.push(match &origin {
+                    Some(origin) => warning.at(origin),
+                    None => warning,
+                });
             }
             self.settings.findings.push(HardenedFinding {
                 kind: FindingKind::GuardNotStrict,

@@ -131,6 +131,18 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// Everything but the source line, in one line for a log.
+    pub fn in_one_line(&self) -> String {
+        let mut text = self.headline();
+        if let Some(help) = &self.help {
+            text.push_str("; ");
+            text.push_str(&printable(help));
+        }
+        text
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.headline())?;

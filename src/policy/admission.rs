@@ -104,7 +104,7 @@ impl Admission {
             return Err(DenyReason::ConnectionsPerAddress);
         }
         if let Some(bucket) = &mut entry.bucket {
-            bucket.check(now).map_err(|_| DenyReason::ConnectRate)?;
+            bucket.check(1, now).map_err(|_| DenyReason::ConnectRate)?;
             bucket.take(1, now);
         }
         entry.connections += 1;

@@ -21,7 +21,7 @@ impl Rate {
 /// A token bucket kept as one instant: when all that was taken will have been earned. The bucket is
 /// full when that is past, and empty when it is a whole burst ahead.
 ///
-/// Something larger than the burst passes when the bucket is not empty, and is paid off afterwards:
+/// Something larger than the burst passes when the bucket is full, and is paid off afterwards:
 /// otherwise a message larger than the burst could never be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
@@ -38,18 +38,18 @@ impl TokenBucket {
         }
     }
 
-    /// Whether something may be taken now; else when.
-    pub fn check(&self, now: Instant) -> Result<(), Instant> {
+    /// Whether `units` may be taken now; else when.
+    pub fn check(&self, units: u64, now: Instant) -> Result<(), Instant> {
         let Some(earned_at) = self.earned_at else {
             return Ok(());
         };
         let burst = self.rate.time_for(self.rate.burst);
-        let ahead = earned_at.saturating_duration_since(now);
-        if ahead < burst {
+        let wanted = self.rate.time_for(units.min(self.rate.burst));
+        let ahead = earned_at.saturating_duration_since(now) + wanted;
+        if ahead <= burst {
             Ok(())
         } else {
-            // One nanosecond later than empty, the bucket is not empty.
-            Err(now + ahead.saturating_sub(burst) + Duration::from_nanos(1))
+            Err(now + ahead.saturating_sub(burst))
         }
     }
 
@@ -116,10 +116,10 @@ impl Budget {
     #[inline]
     pub(crate) fn pay(&mut self, size: usize, now: Instant) -> Result<(), Spent> {
         if let Some(bucket) = &self.messages {
-            bucket.check(now).map_err(Spent::Messages)?;
+            bucket.check(1, now).map_err(Spent::Messages)?;
         }
         if let Some(bucket) = &self.bytes {
-            bucket.check(now).map_err(Spent::Bytes)?;
+            bucket.check(size as u64, now).map_err(Spent::Bytes)?;
         }
         if let Some(bucket) = &mut self.messages {
             bucket.take(1, now);
@@ -145,7 +145,7 @@ mod tests {
         let mut passed = 0;
         for millisecond in 0..1_000 {
             let at = now + Duration::from_millis(millisecond);
-            while bucket.check(at).is_ok() {
+            while bucket.check(1, at).is_ok() {
                 bucket.take(1, at);
                 passed += 1;
             }
@@ -161,13 +161,28 @@ mod tests {
             per_second: 4,
             burst: 1,
         });
+        assert!(bucket.check(1, now).is_ok());
         bucket.take(1, now);
-        let until = bucket.check(now).expect_err("empty");
-        assert!(until <= now + Duration::from_millis(1));
-        bucket.take(1, now);
-        let until = bucket.check(now).expect_err("empty");
-        assert!(bucket.check(until).is_ok());
-        assert!(until.duration_since(now) >= Duration::from_millis(250));
+        let until = bucket.check(1, now).expect_err("empty");
+        assert!(bucket.check(1, until).is_ok());
+        assert_eq!(until.duration_since(now), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn not_one_more_than_the_burst_passes_at_once() {
+        let now = Instant::now();
+        for burst in 1..5 {
+            let mut bucket = TokenBucket::new(Rate {
+                per_second: 1,
+                burst,
+            });
+            let mut passed = 0;
+            while bucket.check(1, now).is_ok() {
+                bucket.take(1, now);
+                passed += 1;
+            }
+            assert_eq!(passed, burst);
+        }
     }
 
     #[test]
@@ -177,9 +192,10 @@ mod tests {
             per_second: 100,
             burst: 10,
         });
-        assert!(bucket.check(now).is_ok());
+        assert!(bucket.check(1_000, now).is_ok());
         bucket.take(1_000, now);
-        assert!(bucket.check(now + Duration::from_secs(9)).is_err());
-        assert!(bucket.check(now + Duration::from_secs(10)).is_ok());
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert!(bucket.check(10, later(9)).is_err());
+        assert!(bucket.check(10, later(10)).is_ok());
     }
 }

@@ -120,7 +120,7 @@ fn compatible_starts_it_with_a_warning_and_a_finding_each() {
             FindingKind::ListenerWithoutAcl,
         ]
     );
-    assert_eq!(warnings(&loaded).len(), 4);
+    assert_eq!(warnings(&loaded).len(), 5);
     assert_eq!(loaded.settings.findings[2].origin.line, 2);
     assert_eq!(loaded.settings.limits.max_queued_messages, None);
 }

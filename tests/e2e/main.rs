@@ -1,0 +1,14 @@
+//! The real program, as its users meet it: with the client programs they have, over TCP and TLS,
+//! with users, rules, reloads and signals; and with clients that mean no good.
+
+mod clients;
+mod guard;
+mod hostile;
+mod libraries;
+mod limits;
+mod observed;
+mod process;
+mod reload;
+mod sessions;
+mod shipped;
+mod support;

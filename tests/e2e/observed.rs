@@ -1,0 +1,123 @@
+//! What the operator sees: metrics, health, audit log.
+
+use std::process::{Command, Stdio};
+
+use crate::clients::ACL;
+use crate::support::raw::{Hello, Raw};
+use crate::support::site::Site;
+
+fn site() -> Site {
+    Site::with_users(&["inside", "alice", "bob"], ACL, "")
+}
+
+#[test]
+fn promtool_accepts_the_metrics() {
+    use std::io::Write;
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    alice.subscribe(&[("#", 0)]);
+    let text = broker.http("/metrics");
+    let body = text.split_once("\r\n\r\n").expect("a body").1;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed by scripts/test.sh");
+    let mut input = promtool.stdin.take().expect("piped");
+    input.write_all(body.as_bytes()).expect("it reads");
+    drop(input);
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn the_metrics_answer_has_the_security_headers_b16() {
+    let site = site();
+    let broker = site.start();
+    for path in ["/metrics", "/healthz", "/readyz", "/nothing"] {
+        let answer = broker.http(path).to_lowercase();
+        for header in [
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "content-security-policy:",
+            "cache-control: no-store",
+        ] {
+            assert!(answer.contains(header), "{path} lacks {header}:\n{answer}");
+        }
+        assert!(!answer.contains("server:"), "{answer}");
+    }
+    assert!(broker.http("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(broker.http("/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn messages_and_bytes_are_counted_in_both_directions() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "inside"));
+    assert_eq!(alice.subscribe(&[("demo/x", 2)]), [2]);
+    alice.publish("demo/x", "0", 0, 0);
+    alice.message();
+    broker.metric_becomes("portcullis_messages_received_total{qos=\"0\"}", 1.0);
+    broker.metric_becomes("portcullis_messages_sent_total{qos=\"0\"}", 1.0);
+    assert!(broker.metric("portcullis_bytes_received_total") > 20.0);
+    assert!(broker.metric("portcullis_bytes_sent_total") > 20.0);
+    broker.metric_becomes("portcullis_sessions", 1.0);
+    broker.metric_becomes("portcullis_subscriptions", 1.0);
+    let samples = "portcullis_connects_total{method=\"password\",result=\"accepted\"}";
+    broker.metric_becomes(samples, 1.0);
+    let expiry = broker.http("/metrics");
+    assert!(expiry.contains("portcullis_certificate_expiry_timestamp_seconds{listener="));
+}
+
+#[test]
+fn every_line_of_the_audit_log_is_json_with_who_where_and_why() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a-1", "alice"));
+    alice.subscribe(&[("#", 0), ("demo/alice/answers/#", 1)]);
+    alice.publish_acked("demo/bob/answers/1", "x", 1);
+    alice.disconnect();
+    broker.audited("disconnect", |_| true);
+    let connect = broker.audited("connect", |line| line["client_id"] == "a-1");
+    for field in [
+        "time", "listener", "address", "username", "protocol", "method", "tags",
+    ] {
+        assert!(!connect[field].is_null(), "{field} in {connect}");
+    }
+    let granted = broker.audited("subscribe", |_| true);
+    assert_eq!(granted["topic"], "demo/alice/answers/#");
+    let denied = broker.audited("acl_denied", |line| line["action"] == "publish");
+    assert_eq!(denied["topic"], "demo/bob/answers/1");
+    assert_eq!(denied["reason"], "no_rule");
+    assert_eq!(denied["decision"], "deny");
+    let tags: Vec<&str> = denied["tags"]
+        .as_array()
+        .expect("tags")
+        .iter()
+        .filter_map(serde_json::Value::as_str)
+        .collect();
+    assert!(
+        tags.contains(&"acl-denied") && tags.contains(&"blocked"),
+        "{tags:?}"
+    );
+    for line in site.read("audit.log").lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("a JSON object");
+    }
+}
+
+#[test]
+fn curl_reads_them_as_the_quickstart_says() {
+    let site = site();
+    let _broker = site.start();
+    let output = Command::new("curl")
+        .args(["-s", &format!("http://127.0.0.1:{}/metrics", site.metrics)])
+        .output()
+        .expect("curl is installed by scripts/test.sh");
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("portcullis_build_info"));
+}

@@ -1,0 +1,127 @@
+//! SIGHUP: all of it or nothing, and live connections feel it.
+
+use crate::clients::ACL;
+use crate::support::material::{MATERIAL, put};
+use crate::support::raw::{Hello, Raw};
+use crate::support::site::Site;
+
+fn site() -> Site {
+    Site::with_users(&["inside", "alice", "bob"], ACL, "")
+}
+
+#[test]
+fn a_right_taken_away_is_gone_from_live_subscriptions() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 0)]), [0]);
+    site.write("acl.conf", "user inside\ntopic readwrite demo/#\n");
+    assert_eq!(broker.reload()["decision"], "allow");
+    let lost = broker.audited("subscription_lost", |line| line["username"] == "alice");
+    assert_eq!(lost["topic"], "demo/alice/answers/#");
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    assert_eq!(
+        inside.publish_acked("demo/alice/answers/1", "too late", 1),
+        0
+    );
+    alice.expect_silence();
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 0)]), [0x87]);
+}
+
+#[test]
+fn a_right_given_counts_for_connections_that_are_open() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    assert_eq!(alice.subscribe(&[("news/#", 0)]), [0x87]);
+    site.write("acl.conf", &format!("{ACL}\npattern read news/#\n"));
+    broker.reload();
+    assert_eq!(alice.subscribe(&[("news/#", 0)]), [0]);
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_every_error_is_told() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    site.write("acl.conf", "topc read #\nuser\n");
+    let mut conf = site.read("portcullis.conf");
+    conf.push_str("max_conections 5\n");
+    site.write("portcullis.conf", &conf);
+    let told = broker.reload();
+    assert_eq!(told["decision"], "deny");
+    let log = broker.log();
+    for expected in [
+        "acl.conf:1:",
+        "acl.conf:2:",
+        "max_conections",
+        "max_connections",
+    ] {
+        assert!(log.contains(expected), "{expected} is not in\n{log}");
+    }
+    // The rules in force are the old ones.
+    assert_eq!(
+        alice.subscribe(&[("demo/alice/answers/#", 0), ("#", 0)]),
+        [0, 0x87]
+    );
+    let failed = "portcullis_config_reloads_total{result=\"failed\"}";
+    assert!(broker.metric(failed) >= 1.0);
+}
+
+#[test]
+fn a_user_taken_out_of_the_password_file_is_disconnected() {
+    let site = site();
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    let (mut bob, _) = Raw::hello(site.plain, &Hello::new(5, "b", "bob"));
+    site.users(&["inside", "bob"]);
+    broker.reload();
+    alice.expect_disconnect(0x87);
+    bob.expect_silence();
+    assert_eq!(Raw::refused(site.plain, &Hello::new(5, "a", "alice")), 0x86);
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_clients_and_old_ones_stay() {
+    let site = site();
+    let broker = site.start();
+    let tls = MATERIAL.tls(None);
+    let mut old = Raw::tls(site.tls, 5, tls);
+    old.send(&Hello::new(5, "old", "alice").encode());
+    assert_eq!(old.receive().body[1], 0);
+    let before = shown_certificate(&site);
+    let pair = MATERIAL.another_server();
+    put(site.dir(), "server.crt", &pair.certificate);
+    put(site.dir(), "server.key", &pair.key);
+    assert_eq!(broker.reload()["decision"], "allow");
+    assert_ne!(shown_certificate(&site), before);
+    old.expect_silence();
+
+    // A key that is not the certificate's is found before anything is exchanged.
+    put(site.dir(), "server.key", &MATERIAL.server.key);
+    assert_eq!(broker.reload()["decision"], "deny");
+    assert!(broker.log().contains("server.key"), "{}", broker.log());
+    old.expect_silence();
+}
+
+/// What openssl sees.
+fn shown_certificate(site: &Site) -> String {
+    let address = format!("localhost:{}", site.tls);
+    let ca = site.path_text("ca.crt");
+    let output = std::process::Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            &address,
+            "-CAfile",
+            &ca,
+            "-verify_return_error",
+        ])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("openssl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let from = text.find("-----BEGIN").expect("a certificate");
+    let to = text.find("-----END").expect("its end");
+    text[from..to].to_owned()
+}

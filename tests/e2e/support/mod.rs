@@ -1,0 +1,4 @@
+pub(crate) mod material;
+pub(crate) mod raw;
+pub(crate) mod site;
+pub(crate) mod tools;

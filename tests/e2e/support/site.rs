@@ -1,0 +1,332 @@
+//! A directory with configuration files, and the real program run on it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::material::{MATERIAL, put};
+
+/// Nothing here takes so long; who waits longer waits for something that does not come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The password of every user, made once: hashing it for each test would be most of the test.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// A place for one broker: files, and ports nobody else has.
+pub(crate) struct Site {
+    dir: tempfile::TempDir,
+    pub(crate) plain: u16,
+    pub(crate) tls: u16,
+    pub(crate) metrics: u16,
+}
+
+/// Ports that are free now. All are held before any is let go, so that they differ.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+impl Site {
+    /// Certificates are in place; users and rules are what the test writes.
+    pub(crate) fn new() -> Self {
+        let [plain, tls, metrics] = free_ports();
+        let dir = tempfile::tempdir().expect("a directory");
+        MATERIAL.write(dir.path());
+        Self {
+            dir,
+            plain,
+            tls,
+            metrics,
+        }
+    }
+
+    /// A site whose users all have [`PASSWORD`], with `acl`, a plain and a TLS listener on
+    /// loopback, metrics and an audit log, and `more` directives.
+    pub(crate) fn with_users(users: &[&str], acl: &str, more: &str) -> Self {
+        let site = Self::new();
+        site.users(users);
+        site.write("acl.conf", acl);
+        site.conf(&format!("{STANDARD}\n{more}"));
+        site
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn path_text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        put(self.dir.path(), name, text);
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub(crate) fn users(&self, users: &[&str]) {
+        let mut lines = String::new();
+        for user in users {
+            lines.push_str(&format!("{user}:{}\n", stored_password()));
+        }
+        self.write("passwd", &lines);
+    }
+
+    /// Writes `portcullis.conf`, with the ports and the directory filled in. Tests may run as root,
+    /// whose files nobody else can read, so the account stays.
+    pub(crate) fn conf(&self, text: &str) {
+        let account = if nix::unistd::geteuid().is_root() {
+            "user root\n"
+        } else {
+            ""
+        };
+        self.write("portcullis.conf", &format!("{account}{}", self.fill(text)));
+    }
+
+    /// `text` with `{dir}`, `{plain}`, `{tls}` and `{metrics}` filled in.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        text.replace("{dir}", &self.dir().display().to_string())
+            .replace("{plain}", &self.plain.to_string())
+            .replace("{tls}", &self.tls.to_string())
+            .replace("{metrics}", &self.metrics.to_string())
+    }
+
+    /// Runs `portcullis -c portcullis.conf` and waits until it accepts connections.
+    pub(crate) fn start(&self) -> Broker<'_> {
+        let conf = self.path_text("portcullis.conf");
+        self.start_with(&["-c", &conf])
+    }
+
+    pub(crate) fn start_with(&self, arguments: &[&str]) -> Broker<'_> {
+        let log = File::create(self.path("broker.log")).expect("a log");
+        let out = File::create(self.path("broker.out")).expect("a file");
+        let child = program()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        let mut broker = Broker { site: self, child };
+        broker.until_ready();
+        broker
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        let output = program()
+            .args(arguments)
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program runs");
+        Ended {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn run_conf(&self) -> Ended {
+        self.run(&["-c", &self.path_text("portcullis.conf")])
+    }
+}
+
+/// The program, without what the environment of the tests may say.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.env_remove("PORTCULLIS_SECURITY_PROFILE");
+    command
+}
+
+/// What a program said before it ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Both listeners on loopback with the same users and rules.
+pub(crate) const STANDARD: &str = "\
+listener {plain} 127.0.0.1
+listener {tls} 127.0.0.1
+certfile {dir}/server.crt
+keyfile {dir}/server.key
+allow_anonymous false
+password_file {dir}/passwd
+acl_file {dir}/acl.conf
+metrics_listener {metrics} 127.0.0.1
+audit_log {dir}/audit.log
+connect_rate_per_ip 0
+max_connections_per_ip 0
+";
+
+fn stored_password() -> &'static str {
+    use std::sync::LazyLock;
+    static STORED: LazyLock<String> = LazyLock::new(|| {
+        portcullis::auth::StoredHash::create(
+            PASSWORD.as_bytes(),
+            portcullis::auth::HashAlgorithm::default(),
+        )
+        .expect("a hash")
+        .as_str()
+        .to_owned()
+    });
+    &STORED
+}
+
+/// The program while it runs. It is killed when dropped, so that no test leaves one behind.
+pub(crate) struct Broker<'a> {
+    pub(crate) site: &'a Site,
+    child: Child,
+}
+
+impl Broker<'_> {
+    fn until_ready(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                panic!("it ended with {status}:\n{}", self.log());
+            }
+            if self.site.read("broker.log").contains("accepts connections") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it never accepted connections:\n{}", self.log());
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.site.read("broker.log")
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// SIGHUP, and what the audit log says of it.
+    pub(crate) fn reload(&self) -> serde_json::Value {
+        let before = self.audit("reload").len();
+        self.signal(nix::sys::signal::Signal::SIGHUP);
+        eventually("the reload is told", || {
+            self.audit("reload").into_iter().nth(before)
+        })
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        self.wait()
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the program ends", || {
+            self.child.try_wait().expect("the child can be asked")
+        })
+    }
+
+    /// The audit events with this name so far.
+    pub(crate) fn audit(&self, event: &str) -> Vec<serde_json::Value> {
+        self.site
+            .read("audit.log")
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|line| line["event"] == event)
+            .collect()
+    }
+
+    /// Waits for an audit event with this name that `wanted` accepts.
+    pub(crate) fn audited(
+        &self,
+        event: &str,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        eventually(&format!("an audit event {event}"), || {
+            self.audit(event).into_iter().find(|line| wanted(line))
+        })
+    }
+
+    pub(crate) fn http(&self, path: &str) -> String {
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.site.metrics)).expect("metrics are served");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .expect("the request goes out");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    }
+
+    /// The value of one sample, as it is named in the text: `name{label="value"}`.
+    pub(crate) fn metric(&self, sample: &str) -> f64 {
+        let text = self.http("/metrics");
+        text.lines()
+            .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no sample {sample} in\n{text}"))
+    }
+
+    /// Waits until the sample has the value.
+    pub(crate) fn metric_becomes(&self, sample: &str, value: f64) {
+        let until = Instant::now() + PATIENCE;
+        let mut last = self.metric(sample);
+        while (last - value).abs() > f64::EPSILON {
+            assert!(
+                Instant::now() < until,
+                "{sample} is {last} and never became {value}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            last = self.metric(sample);
+        }
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        status
+            .expect("it runs")
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmRSS:")?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .expect("a size")
+    }
+}
+
+impl Drop for Broker<'_> {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("--- what the broker said\n{}", self.log());
+        }
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
