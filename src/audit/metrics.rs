@@ -91,6 +91,29 @@ fn is_rate(reason: DenyReason) -> bool {
     )
 }
 
+/// Whether the gate can give it for a publish, a subscription, a delivery or a will.
+fn is_of_the_gate(reason: DenyReason) -> bool {
+    matches!(
+        reason,
+        DenyReason::NoRule
+            | DenyReason::DenyRule
+            | DenyReason::ReadOnly
+            | DenyReason::WriteOnly
+            | DenyReason::Wildcard
+            | DenyReason::GuardBudget
+            | DenyReason::Reserved
+            | DenyReason::IdentityCharacters
+            | DenyReason::MaxSubscriptions
+            | DenyReason::TopicLevels
+            | DenyReason::MessageSize
+            | DenyReason::RetainQuota
+            | DenyReason::WillRefused
+            | DenyReason::QosNotSupported
+            | DenyReason::RetainNotSupported
+            | DenyReason::RetainSource
+    )
+}
+
 /// What a scrape asks the broker for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
@@ -182,6 +205,9 @@ impl Metrics {
             }
             if is_rate(*reason) {
                 families.rate_limited.with_label_values(&[reason.label()]);
+            }
+            if !is_of_the_gate(*reason) {
+                continue;
             }
             for action in Action::ALL {
                 families

@@ -121,3 +121,105 @@ fn curl_reads_them_as_the_quickstart_says() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("portcullis_build_info"));
 }
+
+/// docs/metrics.md as the metrics say it themselves.
+fn metrics_page(text: &str) -> String {
+    use std::collections::{BTreeMap, BTreeSet};
+    let mut page = String::from(
+        "# Metrics
+
+`metrics_listener PORT [ADDRESS]` serves these at `/metrics` in the text format of Prometheus. This page is
+made from what a running broker answers (`PORTCULLIS_BLESS=1 cargo test --test e2e metric_is_explained`).
+Every label comes from a closed set, so a client cannot make new time series; each value of a label exists
+from the start with zero, so a rate is right from the first scrape on. Counters begin anew at a restart.
+[alerts.rules.yml](alerts.rules.yml) holds rules to begin with.
+
+| metric | type | meaning | labels |
+| --- | --- | --- | --- |
+",
+    );
+    let mut labels: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+    for (name, inside) in text.lines().filter_map(|line| {
+        let (name, rest) = line.split_once('{')?;
+        Some((name, rest.split_once('}')?.0))
+    }) {
+        for (label, value) in inside.split(',').filter_map(|pair| pair.split_once('=')) {
+            let values = labels.entry(name).or_default().entry(label).or_default();
+            values.insert(value.trim_matches('\"'));
+        }
+    }
+    let mut types = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').expect("a type");
+        types.insert(name, kind);
+    }
+    for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = line.split_once(' ').expect("an explanation");
+        let mut cell = Vec::new();
+        for (label, values) in labels.get(name).into_iter().flatten() {
+            cell.push(match *label {
+                // Not of a fixed set of words, but of the configuration and of the build.
+                "listener" | "version" => format!("`{label}`"),
+                _ => format!(
+                    "`{label}`: {}",
+                    values.iter().copied().collect::<Vec<_>>().join(", ")
+                ),
+            });
+        }
+        let kind = types.get(name).copied().unwrap_or("untyped");
+        page.push_str(&format!(
+            "| `{name}` | {kind} | {help} | {} |\n",
+            cell.join("; ")
+        ));
+    }
+    page
+}
+
+#[test]
+fn every_metric_is_explained_in_the_documentation() {
+    let site = site();
+    let broker = site.start();
+    let answer = broker.http("/metrics");
+    let page = metrics_page(answer.split_once("\r\n\r\n").expect("a body").1);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    if std::env::var_os("PORTCULLIS_BLESS").is_some() {
+        std::fs::write(&path, &page).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(written, page, "make it anew with PORTCULLIS_BLESS=1");
+}
+
+#[test]
+fn the_alert_rules_are_right_and_fire_when_they_should() {
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for arguments in [
+        ["check", "rules", "alerts.rules.yml"],
+        ["test", "rules", "../tests/e2e/alerts.test.yml"],
+    ] {
+        let output = Command::new("promtool")
+            .args(arguments)
+            .current_dir(&docs)
+            .output()
+            .expect("promtool is installed by scripts/test.sh");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+}
+
+#[test]
+fn the_alert_rules_name_metrics_that_exist() {
+    let site = site();
+    let broker = site.start();
+    let answer = broker.http("/metrics");
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let rules = std::fs::read_to_string(docs.join("alerts.rules.yml")).expect("it is there");
+    let mut names = 0;
+    for word in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        if word.starts_with("portcullis_") {
+            names += 1;
+            assert!(answer.contains(&format!("# TYPE {word} ")), "{word}");
+        }
+    }
+    assert!(names > 5);
+}
