@@ -437,11 +437,6 @@ impl Connection {
         }
     }
 
-    /// Forgets messages in flight or waiting that the client may no longer have.
-    pub fn retain_deliveries(&mut self, keep: impl FnMut(&Delivery) -> bool) -> usize {
-        self.session.outbound.retain(keep)
-    }
-
     fn drop_inflight(&mut self, id: PacketId) {
         self.session.outbound.forget(id);
     }
