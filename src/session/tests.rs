@@ -1,1 +1,8 @@
+//! What MQTT says happens next, one sentence a test: packets in, packets out, no socket.
 
+mod delivering;
+mod ending;
+mod opening;
+mod peer;
+
+pub(crate) mod wire;
