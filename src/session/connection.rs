@@ -132,6 +132,7 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Self {
         session.expiry_interval_s = opening.session_expiry_s;
+        session.inbound.resume();
         session.outbound.resume();
         let connack = connack(&opening, session_present, settings);
         codec::encode_connack(out, opening.version, &connack);
@@ -224,7 +225,7 @@ impl Connection {
             }
             Packet::Pubrec(ack) => self.pubrec(&ack, out),
             Packet::Pubrel(ack) => {
-                let known = self.session.inbound.remove(ack.packet_id);
+                let known = self.session.inbound.release(ack.packet_id);
                 let reason = if known {
                     ReasonCode::SUCCESS
                 } else {
@@ -282,13 +283,13 @@ impl Connection {
         if publish.qos == QoS::ExactlyOnce
             && let Some(id) = publish.packet_id
         {
-            if self.session.inbound.contains(id) {
+            if self.session.inbound.is_repeated(id) {
                 // The message was taken before; say so again, and route nothing [MQTT-4.3.3-10].
                 self.ack(AckKind::Pubrec, id, ReasonCode::SUCCESS, out);
                 return Ok(Step::Continue);
             }
             // 3.x clients are told no Receive Maximum; identifiers bound them to 65,535.
-            if self.version.is_v5() && self.session.inbound.len() >= self.receive_maximum {
+            if self.version.is_v5() && self.session.inbound.open() >= self.receive_maximum {
                 return Err(ProtocolError::new(
                     ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
                     "receive_maximum_exceeded",

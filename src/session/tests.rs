@@ -4,5 +4,6 @@ mod delivering;
 mod ending;
 mod opening;
 mod peer;
+mod receiving;
 
 pub(crate) mod wire;
