@@ -412,7 +412,7 @@ impl Connection {
             let Some((id, delivery)) = self.session.outbound.next_resend(self.window) else {
                 break;
             };
-            match delivery.cloned() {
+            match delivery {
                 None => self.ack(AckKind::Pubrel, id, ReasonCode::SUCCESS, out),
                 Some(delivery) => match admit(delivery) {
                     Some(delivery) => {

@@ -5,5 +5,6 @@ mod ending;
 mod opening;
 mod peer;
 mod receiving;
+mod resuming;
 
 pub(crate) mod wire;
