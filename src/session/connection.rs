@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use crate::codec::{
-    self, Ack, AckKind, Auth, Connack, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode,
-    Subscribe, Unsubscribe, Version,
+    self, Ack, AckKind, Auth, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode, Subscribe,
+    Unsubscribe, Version,
 };
 use crate::message::Delivery;
 use crate::policy::Admitted;
@@ -134,7 +134,7 @@ impl Connection {
         session.expiry_interval_s = opening.session_expiry_s;
         session.inbound.resume();
         session.outbound.resume();
-        let connack = connack(&opening, session_present, settings);
+        let connack = opening.connack(session_present, settings);
         codec::encode_connack(out, opening.version, &connack);
         Self {
             version: opening.version,
@@ -479,11 +479,12 @@ impl Connection {
     ) -> bool {
         let message = &*delivery.message;
         let name = message.topic.as_str();
+        let topic = name.get(self.mount_bytes..).unwrap_or(name);
         let mut head = PublishHead {
             dup,
             qos: delivery.qos,
             retain: delivery.retain,
-            topic: name.get(self.mount_bytes..).unwrap_or(name),
+            topic,
             packet_id,
             alias: None,
             expiry_interval_s: None,
@@ -506,8 +507,16 @@ impl Connection {
                 }
             }
         }
+        let mut bytes = head.packet_bytes(self.version);
+        if bytes > self.maximum_packet_bytes && naming != Naming::Name {
+            // An alias can make a packet larger: that must not be what it is dropped for.
+            naming = Naming::Name;
+            head.alias = None;
+            head.topic = topic;
+            bytes = head.packet_bytes(self.version);
+        }
         // [MQTT-3.1.2-24]
-        if head.packet_bytes(self.version) > self.maximum_packet_bytes {
+        if bytes > self.maximum_packet_bytes {
             self.tally.too_large += 1;
             return false;
         }
@@ -583,25 +592,5 @@ fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, Pro
         )),
         // A late acknowledgement of something already settled harms nobody.
         Sent::Unknown | Sent::Release | Sent::ReleaseAgain => Ok(Step::Continue),
-    }
-}
-
-fn connack<'a>(opening: &'a Opening, session_present: bool, settings: &Settings) -> Connack<'a> {
-    Connack {
-        session_present,
-        session_expiry_interval_s: opening
-            .session_expiry_changed
-            .then_some(opening.session_expiry_s),
-        receive_maximum: Some(settings.max_inflight_messages),
-        maximum_qos: (settings.max_qos < QoS::ExactlyOnce).then_some(settings.max_qos),
-        retain_available: (!settings.retain_available).then_some(false),
-        maximum_packet_size: Some(settings.max_packet_bytes),
-        assigned_client_identifier: opening
-            .assigned_client_id
-            .then(|| opening.client_id.as_str()),
-        topic_alias_maximum: (settings.topic_alias_maximum > 0)
-            .then_some(settings.topic_alias_maximum),
-        server_keep_alive_s: opening.keep_alive_changed.then_some(opening.keep_alive_s),
-        ..Connack::new(ReasonCode::SUCCESS)
     }
 }

@@ -1,5 +1,6 @@
 //! What MQTT says happens next, one sentence a test: packets in, packets out, no socket.
 
+mod aliases;
 mod delivering;
 mod ending;
 mod opening;
