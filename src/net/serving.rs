@@ -509,22 +509,17 @@ impl Serving {
         if !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
-        let gate = shared.broker.gate();
-        let lost = gate.recheck(
-            &mut self.client,
-            self.connection.session().subscriptions.values(),
-        );
-        for (subscription, denial) in lost {
+        let state = self.connection.session_mut();
+        let rechecked = shared.broker.recheck(session, state, &mut self.client);
+        for (subscription, denial) in &rechecked.lost {
             let filter = subscription.filter.to_string();
-            shared
-                .broker
-                .unsubscribe(session, self.connection.session_mut(), &filter);
-            report::subscription_lost(&shared, self.client.who(), &filter, &denial);
+            report::subscription_lost(&shared, self.client.who(), &filter, denial);
         }
+        let before = self.replay.len();
         let client = &self.client;
-        let allowed = |delivery: &Delivery| client.may_receive(delivery.message.topic.as_str());
-        let dropped = session.mailbox.retain(allowed) + self.connection.retain_deliveries(allowed);
-        self.replay.retain(|delivery| allowed(delivery));
+        self.replay
+            .retain(|delivery| client.may_receive(delivery.message.topic.as_str()));
+        let dropped = rechecked.dropped + before - self.replay.len();
         self.delta.dropped_denied += dropped as u64;
         Ok(())
     }

@@ -7,8 +7,8 @@
 use std::time::Instant;
 
 use crate::codec::{
-    self, Ack, AckKind, Auth, Connack, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode,
-    Subscribe, Unsubscribe, Version,
+    self, Ack, AckKind, Auth, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode, Subscribe,
+    Unsubscribe, Version,
 };
 use crate::message::Delivery;
 use crate::policy::Admitted;
@@ -132,8 +132,9 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Self {
         session.expiry_interval_s = opening.session_expiry_s;
+        session.inbound.resume();
         session.outbound.resume();
-        let connack = connack(&opening, session_present, settings);
+        let connack = opening.connack(session_present, settings);
         codec::encode_connack(out, opening.version, &connack);
         Self {
             version: opening.version,
@@ -224,7 +225,7 @@ impl Connection {
             }
             Packet::Pubrec(ack) => self.pubrec(&ack, out),
             Packet::Pubrel(ack) => {
-                let known = self.session.inbound.remove(ack.packet_id);
+                let known = self.session.inbound.release(ack.packet_id);
                 let reason = if known {
                     ReasonCode::SUCCESS
                 } else {
@@ -282,13 +283,13 @@ impl Connection {
         if publish.qos == QoS::ExactlyOnce
             && let Some(id) = publish.packet_id
         {
-            if self.session.inbound.contains(id) {
+            if self.session.inbound.is_repeated(id) {
                 // The message was taken before; say so again, and route nothing [MQTT-4.3.3-10].
                 self.ack(AckKind::Pubrec, id, ReasonCode::SUCCESS, out);
                 return Ok(Step::Continue);
             }
             // 3.x clients are told no Receive Maximum; identifiers bound them to 65,535.
-            if self.version.is_v5() && self.session.inbound.len() >= self.receive_maximum {
+            if self.version.is_v5() && self.session.inbound.open() >= self.receive_maximum {
                 return Err(ProtocolError::new(
                     ReasonCode::RECEIVE_MAXIMUM_EXCEEDED,
                     "receive_maximum_exceeded",
@@ -411,7 +412,7 @@ impl Connection {
             let Some((id, delivery)) = self.session.outbound.next_resend(self.window) else {
                 break;
             };
-            match delivery.cloned() {
+            match delivery {
                 None => self.ack(AckKind::Pubrel, id, ReasonCode::SUCCESS, out),
                 Some(delivery) => match admit(delivery) {
                     Some(delivery) => {
@@ -435,11 +436,6 @@ impl Connection {
                 self.send(delivery.into_inner(), now, out);
             }
         }
-    }
-
-    /// Forgets messages in flight or waiting that the client may no longer have.
-    pub fn retain_deliveries(&mut self, keep: impl FnMut(&Delivery) -> bool) -> usize {
-        self.session.outbound.retain(keep)
     }
 
     fn drop_inflight(&mut self, id: PacketId) {
@@ -483,11 +479,12 @@ impl Connection {
     ) -> bool {
         let message = &*delivery.message;
         let name = message.topic.as_str();
+        let topic = name.get(self.mount_bytes..).unwrap_or(name);
         let mut head = PublishHead {
             dup,
             qos: delivery.qos,
             retain: delivery.retain,
-            topic: name.get(self.mount_bytes..).unwrap_or(name),
+            topic,
             packet_id,
             alias: None,
             expiry_interval_s: None,
@@ -510,8 +507,16 @@ impl Connection {
                 }
             }
         }
+        let mut bytes = head.packet_bytes(self.version);
+        if bytes > self.maximum_packet_bytes && naming != Naming::Name {
+            // An alias can make a packet larger: that must not be what it is dropped for.
+            naming = Naming::Name;
+            head.alias = None;
+            head.topic = topic;
+            bytes = head.packet_bytes(self.version);
+        }
         // [MQTT-3.1.2-24]
-        if head.packet_bytes(self.version) > self.maximum_packet_bytes {
+        if bytes > self.maximum_packet_bytes {
             self.tally.too_large += 1;
             return false;
         }
@@ -587,25 +592,5 @@ fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, Pro
         )),
         // A late acknowledgement of something already settled harms nobody.
         Sent::Unknown | Sent::Release | Sent::ReleaseAgain => Ok(Step::Continue),
-    }
-}
-
-fn connack<'a>(opening: &'a Opening, session_present: bool, settings: &Settings) -> Connack<'a> {
-    Connack {
-        session_present,
-        session_expiry_interval_s: opening
-            .session_expiry_changed
-            .then_some(opening.session_expiry_s),
-        receive_maximum: Some(settings.max_inflight_messages),
-        maximum_qos: (settings.max_qos < QoS::ExactlyOnce).then_some(settings.max_qos),
-        retain_available: (!settings.retain_available).then_some(false),
-        maximum_packet_size: Some(settings.max_packet_bytes),
-        assigned_client_identifier: opening
-            .assigned_client_id
-            .then(|| opening.client_id.as_str()),
-        topic_alias_maximum: (settings.topic_alias_maximum > 0)
-            .then_some(settings.topic_alias_maximum),
-        server_keep_alive_s: opening.keep_alive_changed.then_some(opening.keep_alive_s),
-        ..Connack::new(ReasonCode::SUCCESS)
     }
 }

@@ -38,9 +38,9 @@ pub const LABELS: &[&str] = &[
     "topic_alias_unknown",
     "qos_not_supported",
     "retain_not_supported",
-    "packet_before_connect",
     "session_expiry_from_zero",
     "auth_not_expected",
+    "shared_no_local",
     "ack_out_of_state",
 ];
 

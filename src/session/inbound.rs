@@ -8,13 +8,20 @@ use crate::codec::PacketId;
 /// Session State (MQTT 5.0 section 4.1).
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
+    /// Received on this Network Connection: they count against our Receive Maximum.
     received: HashSet<PacketId>,
+    /// Received on an earlier one. The quota begins anew with each connection (section 4.9), and a
+    /// client that never releases them must not find it spent for ever.
+    earlier: HashSet<PacketId>,
 }
 
 impl Inbound {
     /// Whether the message with this identifier was already taken: a copy must not be routed
-    /// again [MQTT-4.3.3-10].
-    pub(crate) fn contains(&self, id: PacketId) -> bool {
+    /// again [MQTT-4.3.3-10]. A copy that comes on another connection counts there.
+    pub(crate) fn is_repeated(&mut self, id: PacketId) -> bool {
+        if self.earlier.remove(&id) {
+            self.received.insert(id);
+        }
         self.received.contains(&id)
     }
 
@@ -22,16 +29,27 @@ impl Inbound {
         self.received.insert(id);
     }
 
-    /// PUBREL, or a refusal: the identifier is free again [MQTT-4.3.3-9].
-    pub(crate) fn remove(&mut self, id: PacketId) -> bool {
-        let removed = self.received.remove(&id);
+    /// PUBREL: the identifier is free again [MQTT-4.3.3-12]. False if it was not known.
+    pub(crate) fn release(&mut self, id: PacketId) -> bool {
+        let known = self.received.remove(&id) || self.earlier.remove(&id);
         if self.received.is_empty() && self.received.capacity() > 64 {
             self.received = HashSet::new();
         }
-        removed
+        known
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Messages that count against our Receive Maximum.
+    pub(crate) fn open(&self) -> usize {
         self.received.len()
+    }
+
+    /// A new connection resumes the session.
+    pub(crate) fn resume(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        if self.earlier.is_empty() {
+            self.earlier = received;
+        } else {
+            self.earlier.extend(received);
+        }
     }
 }

@@ -18,7 +18,7 @@ mod state;
 mod will;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use connection::{Connection, Delivered, Incoming, IncomingTopic, Step, Tally};
 pub use error::{LABELS, ProtocolError};

@@ -2,7 +2,7 @@
 //!
 //! Who the client is, and whether it may connect at all, is decided elsewhere.
 
-use crate::codec::{Connect, QoS, Version};
+use crate::codec::{Connack, Connect, QoS, ReasonCode, Version};
 use crate::message::ClientId;
 use crate::policy::DenyReason;
 
@@ -97,6 +97,25 @@ pub struct Opening {
     pub will: Option<Will>,
     /// A mosquitto bridge (bit 0x80 of the protocol level).
     pub bridge: bool,
+}
+
+impl Opening {
+    /// The CONNACK that accepts it.
+    pub(crate) fn connack(&self, session_present: bool, settings: &Settings) -> Connack<'_> {
+        Connack {
+            session_present,
+            session_expiry_interval_s: self.session_expiry_changed.then_some(self.session_expiry_s),
+            receive_maximum: Some(settings.max_inflight_messages),
+            maximum_qos: (settings.max_qos < QoS::ExactlyOnce).then_some(settings.max_qos),
+            retain_available: (!settings.retain_available).then_some(false),
+            maximum_packet_size: Some(settings.max_packet_bytes),
+            assigned_client_identifier: self.assigned_client_id.then(|| self.client_id.as_str()),
+            topic_alias_maximum: (settings.topic_alias_maximum > 0)
+                .then_some(settings.topic_alias_maximum),
+            server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
+            ..Connack::new(ReasonCode::SUCCESS)
+        }
+    }
 }
 
 /// Judges a CONNECT packet by protocol and listener settings. `random` is used for an identifier

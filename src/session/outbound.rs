@@ -41,6 +41,8 @@ struct Inflight {
     bytes: usize,
     /// Order of first sending, which a resumed session repeats [MQTT-4.6.0-1].
     order: u64,
+    /// Whether it was sent on this connection, and so has a place in its window.
+    in_window: bool,
 }
 
 /// What an acknowledgement did.
@@ -130,6 +132,7 @@ impl Outbound {
                 stage: Stage::Published,
                 bytes,
                 order: self.order,
+                in_window: true,
             },
         );
     }
@@ -205,7 +208,9 @@ impl Outbound {
     }
 
     fn finish(&mut self, id: PacketId) {
-        if let Some(entry) = self.inflight.remove(&id) {
+        if let Some(entry) = self.inflight.remove(&id)
+            && entry.in_window
+        {
             self.in_window = self.in_window.saturating_sub(1);
             self.inflight_bytes = self.inflight_bytes.saturating_sub(entry.bytes);
         }
@@ -219,8 +224,11 @@ impl Outbound {
     pub(crate) fn resume(&mut self) {
         let mut ids: Vec<(u64, PacketId)> = self
             .inflight
-            .iter()
-            .map(|(&id, entry)| (entry.order, id))
+            .iter_mut()
+            .map(|(&id, entry)| {
+                entry.in_window = false;
+                (entry.order, id)
+            })
             .collect();
         ids.sort_unstable();
         self.resend = ids.into_iter().map(|(_, id)| id).collect();
@@ -230,22 +238,18 @@ impl Outbound {
 
     /// The next message to send again, counted into the window: its identifier, and the delivery,
     /// or `None` if it is PUBREL that must be repeated.
-    pub(crate) fn next_resend(&mut self, window: Window) -> Option<(PacketId, Option<&Delivery>)> {
+    pub(crate) fn next_resend(&mut self, window: Window) -> Option<(PacketId, Option<Delivery>)> {
         loop {
             if self.resend.is_empty() || !self.has_room(window) {
                 return None;
             }
             let id = self.resend.pop_front()?;
             // Acknowledged meanwhile: possible for a peer that answers from before the resume.
-            if let Some(entry) = self.inflight.get(&id) {
+            if let Some(entry) = self.inflight.get_mut(&id) {
+                entry.in_window = true;
                 self.in_window += 1;
                 self.inflight_bytes += entry.bytes;
-                return Some((
-                    id,
-                    self.inflight
-                        .get(&id)
-                        .and_then(|entry| entry.delivery.as_ref()),
-                ));
+                return Some((id, entry.delivery.clone()));
             }
         }
     }
@@ -254,8 +258,10 @@ impl Outbound {
         !self.resend.is_empty()
     }
 
-    /// Forgets messages the client may no longer receive; `keep` is asked for each one that has
-    /// not been completed. Released ones stay: only their PUBREL is still to be sent.
+    /// Forgets messages the client may no longer receive: those that wait, and those an earlier
+    /// connection sent and this one has not. What this one has sent stays until it is acknowledged,
+    /// for the client counts it against its Receive Maximum [MQTT-3.3.4-9]; so do released ones, of
+    /// which only PUBREL is still to be sent.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool) -> usize {
         let before = self.waiting.len() + self.inflight.len();
         self.waiting.retain(|delivery| keep(delivery));
@@ -265,7 +271,7 @@ impl Outbound {
             .map(|delivery| delivery.message.size_bytes())
             .sum();
         self.inflight
-            .retain(|_, entry| entry.delivery.as_ref().is_none_or(&mut keep));
+            .retain(|_, entry| entry.in_window || entry.delivery.as_ref().is_none_or(&mut keep));
         before - (self.waiting.len() + self.inflight.len())
     }
 }

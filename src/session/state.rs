@@ -45,6 +45,12 @@ impl SessionState {
         }
     }
 
+    /// Forgets messages that wait to be sent, or to be sent again, and that the client may no longer
+    /// have; gives the number dropped.
+    pub fn retain_deliveries(&mut self, keep: impl FnMut(&Delivery) -> bool) -> usize {
+        self.outbound.retain(keep)
+    }
+
     /// Whether the session goes on after the connection ends [MQTT-3.1.2-23].
     pub fn outlives_connection(&self) -> bool {
         self.expiry_interval_s > 0

@@ -1,1 +1,11 @@
+//! What MQTT says happens next, one sentence a test: packets in, packets out, no socket.
 
+mod aliases;
+mod delivering;
+mod ending;
+mod opening;
+mod peer;
+mod receiving;
+mod resuming;
+
+pub(crate) mod wire;
