@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{CertificateIdentity, Credentials, Secret, Verdict};
-use crate::broker::{Claimed, Owner, Session, Wakes};
+use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, ReasonCode, Version};
 use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
@@ -347,6 +347,9 @@ impl Greeting {
         };
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
+        // Rights and users may have changed since the session was made, and while this client was
+        // let in: its first turn looks before anything is delivered.
+        session.signal(Signal::Recheck);
         report::connected(&shared, client.who(), &opening, present);
         let mut first = Vec::with_capacity(64);
         let connection = Connection::accept(
