@@ -2,4 +2,6 @@
 
 mod world;
 
+mod queues;
 mod rights;
+mod wills;
