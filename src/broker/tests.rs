@@ -4,4 +4,5 @@ mod world;
 
 mod queues;
 mod rights;
+mod sessions;
 mod wills;
