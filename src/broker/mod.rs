@@ -564,7 +564,7 @@ impl Broker {
             };
             match self.registry.due(&session, now) {
                 // Whatever is due later has an entry of its own, made when the session was parked.
-                Due::Nothing | Due::Later(_) => {}
+                Due::Nothing => {}
                 Due::Will(will) => self.publish_will(*will, now, wakes),
                 Due::Expired(parked) => {
                     self.end_parked(&session, *parked, now, wakes);
@@ -575,11 +575,9 @@ impl Broker {
         self.expired_sessions.fetch_add(ended, Ordering::Relaxed);
         if self.agenda.len() > 2 * self.registry.len() + 1_024 {
             self.agenda.sweep(|client_id| {
-                let session = self.registry.find(client_id)?;
-                match self.registry.due(&session, now) {
-                    Due::Later(at) => Some(at),
-                    _ => Some(now),
-                }
+                self.registry
+                    .find(client_id)
+                    .map_or([None; 2], |session| Registry::times(&session))
             });
         }
         usize::try_from(ended).unwrap_or(usize::MAX)

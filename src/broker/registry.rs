@@ -342,11 +342,16 @@ impl Registry {
         {
             return Due::Will(Box::new(will));
         }
-        let next = [parked.until, parked.will.as_ref().map(|will| will.due)];
-        next.into_iter()
-            .flatten()
-            .min()
-            .map_or(Due::Nothing, Due::Later)
+        Due::Nothing
+    }
+
+    /// When a parked session ends and when its will is due.
+    pub(crate) fn times(session: &Session) -> [Option<Instant>; 2] {
+        match &*session.slot.lock() {
+            Slot::Parked(parked) => [parked.until, parked.will.as_ref().map(|will| will.due)],
+            // Who parks it makes entries of its own.
+            Slot::Claimed(_) | Slot::Gone => [None; 2],
+        }
     }
 
     fn forget(&self, session: &Arc<Session>) {
@@ -359,7 +364,6 @@ impl Registry {
 #[derive(Debug)]
 pub(crate) enum Due {
     Nothing,
-    Later(Instant),
     Will(Box<PendingWill>),
     Expired(Box<Parked>),
 }
