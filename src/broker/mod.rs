@@ -472,7 +472,7 @@ impl Broker {
             })
             .filter(|message| !self.settings.check_retain_source || source_may_write(message))
             .map(|message| Delivery {
-                qos: message.qos.min(subscription.qos),
+                qos: self.outgoing_qos(message.qos, subscription.qos),
                 retain: true,
                 identifiers: subscription.identifier.into_iter().collect(),
                 message,

@@ -3,6 +3,7 @@
 mod world;
 
 mod queues;
+mod retaining;
 mod rights;
 mod sessions;
 mod wills;
