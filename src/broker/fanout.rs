@@ -73,8 +73,12 @@ pub(crate) fn route(
             }
             Route::Group(group) => {
                 fanout.matched += 1;
-                // A full or absent member is passed over while another can take the message.
-                group.offer(|target| push(message, target, upgrade, wakes, fanout));
+                let before = fanout.dropped_full;
+                // A full or absent member is passed over while another can take the message; it is
+                // dropped once, and only if nobody has.
+                let taken = group.offer(|target| push(message, target, upgrade, wakes, fanout));
+                let dropped = u64::from(!taken && fanout.dropped_full > before);
+                fanout.dropped_full = before + dropped;
             }
         }
     }

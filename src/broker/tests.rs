@@ -6,4 +6,5 @@ mod queues;
 mod retaining;
 mod rights;
 mod sessions;
+mod sharing;
 mod wills;
