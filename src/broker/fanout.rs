@@ -92,8 +92,12 @@ fn push(
     wakes: &mut Wakes,
     fanout: &mut Fanout,
 ) -> bool {
-    if target.no_local && message.author.client_id == target.session.client_id {
-        return false; // [MQTT-3.8.3-3]
+    let mut target = target;
+    if target.heeds_author() && message.author.client_id == target.session.client_id {
+        match &target.own {
+            Some(own) => target = own,
+            None => return false, // [MQTT-3.8.3-3]
+        }
     }
     let delivery = Delivery {
         message: Arc::clone(message),

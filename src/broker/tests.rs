@@ -5,6 +5,7 @@ mod world;
 mod queues;
 mod retaining;
 mod rights;
+mod routing;
 mod sessions;
 mod sharing;
 mod wills;
