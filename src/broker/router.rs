@@ -68,13 +68,12 @@ impl Target {
     /// [MQTT-3.3.4-2] and every Subscription Identifier [MQTT-3.3.4-4].
     fn add(&mut self, other: Self) {
         match (self.no_local, other.no_local) {
-            (true, true) => {}
             (true, false) => {
                 self.own = Some(Box::new(other.clone()));
                 self.no_local = false;
             }
             (false, true) if self.own.is_none() => self.own = Some(Box::new(self.clone())),
-            (false, true) => {}
+            (true | false, true) => {}
             (false, false) => {
                 if let Some(own) = &mut self.own {
                     own.add(other.clone());

@@ -2,6 +2,7 @@
 
 mod world;
 
+mod model;
 mod queues;
 mod retaining;
 mod rights;

@@ -113,7 +113,7 @@ fn clearing_away_old_notes_forgets_no_session_and_no_will() {
     let mut writer = world.connect(&Hello::clean("writer"));
     let mut watcher = reader(&mut world, &Hello::clean("watcher"));
     let both = world.connect(&expiring("both", 20_000));
-    world.leave(both, Some((with_qos(Q1, "a/will", "will"), 10_000)));
+    world.leave_with(both, (with_qos(Q1, "a/will", "will"), 10_000));
     let hello = expiring("restless", 30_000);
     for _ in 0..1_100 {
         let peer = world.connect(&hello);

@@ -16,8 +16,8 @@ fn watcher(world: &mut World) -> Peer {
     watcher
 }
 
-fn will(delay: u64) -> Option<(Message, u64)> {
-    Some((with_qos(Q1, "will/mortal", "gone"), delay))
+fn will(delay: u64) -> (Message, u64) {
+    (with_qos(Q1, "will/mortal", "gone"), delay)
 }
 
 /// Connects as `hello` and breaks off; then gives the seconds at which a will was seen.
@@ -25,7 +25,7 @@ fn seen(hello: &Hello, delay: u64, until: u64) -> Vec<u64> {
     let mut world = World::open();
     let mut watcher = watcher(&mut world);
     let mortal = world.connect(hello);
-    world.leave(mortal, will(delay));
+    world.leave_with(mortal, will(delay));
     let mut seen = Vec::new();
     for second in 0..=until {
         seen.extend(world.payloads(&mut watcher).iter().map(|_| second));
@@ -50,7 +50,7 @@ fn mqtt_3_1_3_9_a_connection_made_before_the_delay_is_over_cancels_the_will() {
     let mut world = World::open();
     let mut watcher = watcher(&mut world);
     let mortal = world.connect(&hello(60));
-    world.leave(mortal, will(5));
+    world.leave_with(mortal, will(5));
     world.wait(4);
     let mortal = world.connect(&hello(60));
     assert!(mortal.present);
@@ -67,7 +67,7 @@ fn clean_start_ends_the_session_and_so_sends_the_will_that_waits() {
     let mut world = World::open();
     let mut watcher = watcher(&mut world);
     let mortal = world.connect(&hello(60));
-    world.leave(mortal, will(50));
+    world.leave_with(mortal, will(50));
     world.wait(1);
     world.connect(&hello(60).clean_start());
     assert_eq!(world.payloads(&mut watcher), ["gone"]);
@@ -84,7 +84,7 @@ fn a_takeover_sends_a_will_without_delay_and_cancels_one_with() {
         let mut next = hello(60);
         next.connect.clean = clean;
         let newcomer = world.ask(&next);
-        world.leave(old, will(delay));
+        world.leave_with(old, will(delay));
         let new = world.receive(newcomer).expect("handed over");
         assert_eq!(new.present, !clean);
         world.wait(10);
@@ -97,7 +97,7 @@ fn a_takeover_sends_a_will_without_delay_and_cancels_one_with() {
 fn mqtt_3_1_2_15_a_retained_will_is_kept_for_those_who_come_later() {
     let mut world = World::open();
     let mortal = world.connect(&hello(0));
-    world.leave(mortal, Some((retained("will/mortal", "gone"), 0)));
+    world.leave_with(mortal, (retained("will/mortal", "gone"), 0));
     let mut late = watcher(&mut world);
     assert_eq!(
         world.received(&mut late),
@@ -114,7 +114,7 @@ fn a_will_whose_author_may_not_write_it_any_more_is_not_published() {
         let mut world = World::new(Settings::default(), policy(&[Some(granted)], strict));
         let mut watcher = watcher(&mut world);
         let mortal = world.connect(&hello(60));
-        world.leave(mortal, will(5));
+        world.leave_with(mortal, will(5));
         world
             .broker
             .gate()
@@ -132,13 +132,13 @@ fn a_client_subscribed_to_its_own_will_does_not_find_it_when_it_ends_with_its_se
     let mut world = World::open();
     let mut mortal = world.connect(&hello(0));
     world.subscribe(&mut mortal, to("will/#", Q1));
-    world.leave(mortal, will(0));
+    world.leave_with(mortal, will(0));
     let mut back = world.connect(&hello(0));
     assert!(world.payloads(&mut back).is_empty());
     // Where the session goes on, its subscription does too.
     let mut mortal = world.take_over(&hello(60), back);
     world.subscribe(&mut mortal, to("will/#", Q1));
-    world.leave(mortal, will(0));
+    world.leave_with(mortal, will(0));
     let mut back = world.connect(&hello(60));
     assert_eq!(world.payloads(&mut back), ["gone"]);
 }

@@ -272,12 +272,17 @@ impl World {
         peer.rechecked = Some(rechecked);
     }
 
-    /// The connection ends; without a will, or with the one it leaves.
+    /// The connection ends without a will.
     pub(super) fn disconnect(&mut self, peer: Peer) {
         self.leave(peer, None);
     }
 
-    pub(super) fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
+    /// The connection ends and leaves a will, with its delay in seconds.
+    pub(super) fn leave_with(&mut self, peer: Peer, will: (Message, u64)) {
+        self.leave(peer, Some(will));
+    }
+
+    fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
         let (mut state, _) = peer.connection.into_session();
         state.keep_unsent(peer.replay);
         let will = will.map(|(message, delay)| (message, peer.client, Duration::from_secs(delay)));
