@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{CertificateIdentity, Credentials, Secret, Verdict};
-use crate::broker::{Claimed, Owner, Session, Wakes};
+use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, ReasonCode, Version};
 use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
@@ -347,6 +347,10 @@ impl Greeting {
         };
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
+        if present {
+            // Rights may have changed while nobody was connected.
+            session.signal(Signal::Recheck);
+        }
         report::connected(&shared, client.who(), &opening, present);
         let mut first = Vec::with_capacity(64);
         let connection = Connection::accept(
