@@ -347,10 +347,9 @@ impl Greeting {
         };
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
-        if present {
-            // Rights may have changed while nobody was connected.
-            session.signal(Signal::Recheck);
-        }
+        // Rights and users may have changed since the session was made, and while this client was
+        // let in: its first turn looks before anything is delivered.
+        session.signal(Signal::Recheck);
         report::connected(&shared, client.who(), &opening, present);
         let mut first = Vec::with_capacity(64);
         let connection = Connection::accept(

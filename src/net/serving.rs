@@ -119,6 +119,11 @@ impl Serving {
         session: &Arc<Session>,
         now: Instant,
     ) -> Result<Turn, End> {
+        // Before anything that may end the connection: nothing is sent before CONNACK [MQTT-3.2.0-1].
+        if !self.first.is_empty() {
+            core.output.append(&mut self.first);
+            self.first = Vec::new();
+        }
         if let Some(signals) = session.take_signals() {
             if signals.has(Signal::Takeover) {
                 return Err(End::TakenOver);
@@ -129,10 +134,6 @@ impl Serving {
             if signals.has(Signal::Recheck) {
                 self.recheck(session)?;
             }
-        }
-        if !self.first.is_empty() {
-            core.output.append(&mut self.first);
-            self.first = Vec::new();
         }
         if transport.is_blocked() {
             transport.send(cx, &[])?;

@@ -158,7 +158,8 @@ impl Gate {
         self.policy.load_full()
     }
 
-    /// Admits an authenticated client to be judged.
+    /// Admits an authenticated client to be judged. It has no subscription yet; one that goes on
+    /// with an earlier session needs [`Gate::recheck`] before anything is delivered to it.
     pub fn client(&self, who: Who, budget: BudgetSettings) -> Client {
         let rights = self.rights_of(
             who.username.as_deref(),
@@ -348,14 +349,15 @@ impl Gate {
         ))
     }
 
-    /// The policy has changed: judges the client's subscriptions again and gives those that are
-    /// lost. Afterwards deliveries need no check of their own if every one that is left is proved.
+    /// The policy has changed, or a session goes on with this client: judges the subscriptions again
+    /// and gives those that are lost. Afterwards deliveries need no check of their own if none was
+    /// lost and every one is proved.
     pub fn recheck<'a>(
         &self,
         client: &mut Client,
         subscriptions: impl Iterator<Item = &'a Subscription>,
     ) -> Vec<(Subscription, Denial)> {
-        self.rebind(client);
+        self.refresh(client);
         let mut lost = Vec::new();
         let mut proved = true;
         for subscription in subscriptions {
@@ -364,7 +366,8 @@ impl Gate {
                 Err(denial) => lost.push((subscription.clone(), denial)),
             }
         }
-        client.proved = proved;
+        // A publisher that found its receivers before a subscription ended may deliver after it.
+        client.proved = proved && lost.is_empty();
         for (subscription, denial) in &lost {
             let text = subscription.filter.to_string();
             self.observer

@@ -2,7 +2,7 @@
 
 use super::peer::{Peer, opening, try_open};
 use super::wire::{Connect, Will};
-use crate::codec::QoS;
+use crate::codec::{self, Limits, MalformedKind, QoS};
 use crate::policy::DenyReason;
 use crate::session::{SessionState, Settings};
 
@@ -35,6 +35,22 @@ fn mqtt_3_1_4_5_a_good_connect_is_acknowledged_with_what_we_offer() {
             connack(&Connect::new("c").level(level), scant.clone()),
             "CONNACK 0x00"
         );
+    }
+}
+
+#[test]
+fn mqtt_3_1_0_1_anything_else_than_connect_first_is_an_error_without_an_answer() {
+    for packet in [
+        &[0xC0, 0][..],
+        &[0x30, 3, 0, 1, b'a'],
+        &[0xF0, 0],
+        &[0xE0, 0],
+    ] {
+        let error = codec::decode_connect(packet, &Limits::default()).expect_err("no CONNECT");
+        assert_eq!(error.kind, MalformedKind::NotConnect);
+        let mut out = Vec::new();
+        codec::encode_connect_refusal(&mut out, &error);
+        assert!(out.is_empty());
     }
 }
 
