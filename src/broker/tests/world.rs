@@ -288,6 +288,7 @@ impl World {
     }
 
     pub(super) fn subscribe(&mut self, peer: &mut Peer, subscription: Subscription) -> bool {
+        let text = subscription.filter.to_string();
         let gate = Arc::clone(self.broker.gate());
         let Decision::Admit(admitted) = gate.subscribe(&mut peer.client, subscription, self.now)
         else {
