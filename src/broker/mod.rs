@@ -124,8 +124,8 @@ pub enum Claimed {
 pub struct Subscribed {
     /// Whether there was none with this filter before.
     pub is_new: bool,
-    /// Retained messages to send, not judged yet.
-    pub retained: Vec<Delivery>,
+    /// Whether it asks for retained messages: [`Broker::retained_for`] finds them.
+    pub wants_retained: bool,
 }
 
 /// The broker.
@@ -409,13 +409,12 @@ impl Broker {
         }
     }
 
-    /// Makes a subscription and finds the retained messages it asks for.
+    /// Makes a subscription.
     pub fn subscribe(
         &self,
         session: &Arc<Session>,
         state: &mut SessionState,
         subscription: Admitted<Subscription>,
-        now: Instant,
     ) -> Subscribed {
         let subscription = subscription.into_inner();
         let key: Box<str> = subscription.filter.to_string().into();
@@ -428,16 +427,16 @@ impl Broker {
             RetainHandling::DoNotSend => false,
         };
         // Shared subscriptions get no retained messages (section 4.8.2).
-        let retained = if wanted && subscription.filter.share.is_none() {
-            self.retained_for(&subscription, session, now)
-        } else {
-            Vec::new()
-        };
+        let wants_retained = wanted && subscription.filter.share.is_none();
         state.subscriptions.insert(key, subscription);
-        Subscribed { is_new, retained }
+        Subscribed {
+            is_new,
+            wants_retained,
+        }
     }
 
-    fn retained_for(
+    /// The retained messages for a subscription, not judged yet.
+    pub fn retained_for(
         &self,
         subscription: &Subscription,
         session: &Session,
@@ -485,6 +484,21 @@ impl Broker {
         };
         let target = Target::new(session, session.mailbox.epoch(), &subscription);
         self.router.unsubscribe(&subscription, &target);
+        true
+    }
+
+    /// Keeps a retained message that was not sent yet for a session that goes on; QoS 0 promises
+    /// nothing. False if the session's queue has no room for more.
+    pub fn keep_unsent(&self, state: &mut SessionState, delivery: Delivery) -> bool {
+        let limits = &self.settings.queue;
+        if (limits.messages != 0 && state.waiting() >= limits.messages)
+            || (limits.bytes != 0 && state.waiting_bytes() >= limits.bytes)
+        {
+            return false;
+        }
+        if delivery.qos != QoS::AtMostOnce {
+            state.keep_unsent(delivery);
+        }
         true
     }
 

@@ -10,6 +10,7 @@ pub mod tls;
 mod cores;
 mod driver;
 mod greet;
+mod replay;
 mod report;
 mod serving;
 mod subscribing;

@@ -1,6 +1,5 @@
 //! What a connected client's turn does: read and handle packets, deliver, write.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use crate::audit::TrafficDelta;
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec::{self, PacketId, QoS, ReasonCode};
-use crate::message::{Author, Delivery, Message};
+use crate::message::{Author, Message};
 use crate::policy::{Client, Decision, Denial, DenyReason, RateAction};
 use crate::session::{Connection, Incoming, Step, Will};
 
@@ -19,6 +18,7 @@ use super::cores::{Core, WRITE_BYTES};
 use super::driver::{End, Turn};
 use super::greet::Proof;
 use super::listener::{ListenerState, Permit};
+use super::replay::Replay;
 use super::report;
 use super::transport::{Input, Transport};
 
@@ -47,7 +47,7 @@ pub(crate) struct Serving {
     /// `partial` may hold a whole packet.
     unparsed: bool,
     /// Retained messages for new subscriptions: sent before anything newer.
-    replay: VecDeque<Delivery>,
+    replay: Replay,
     throttled: Option<Throttled>,
     crowded: Option<(Arc<Session>, Instant)>,
     delta: TrafficDelta,
@@ -91,7 +91,7 @@ impl Serving {
             last: LastTopic::default(),
             unparsed: !start.partial.is_empty(),
             partial: start.partial,
-            replay: VecDeque::new(),
+            replay: Replay::default(),
             throttled: None,
             crowded: None,
             delta: TrafficDelta::default(),
@@ -260,9 +260,9 @@ impl Serving {
                     client: &mut self.client,
                     session,
                 };
-                let replay =
-                    start.subscribe(&subscribe, &mut self.connection, now, &mut core.output)?;
-                self.replay.extend(replay);
+                let replay = &mut self.replay;
+                let out = &mut core.output;
+                start.subscribe(&subscribe, &mut self.connection, now, replay, out)?;
                 Ok(())
             }
             Step::Unsubscribe(unsubscribe) => {
@@ -479,8 +479,12 @@ impl Serving {
                     gate.deliver(client, delivery)
                 });
         }
+        // Not while the window is shut: what is looked up must not pile up behind it.
         while core.output.len() < WRITE_BYTES
-            && let Some(delivery) = self.replay.pop_front()
+            && !self.connection.is_window_shut()
+            && let Some(delivery) =
+                self.replay
+                    .next(&self.shared.broker, session, self.connection.session(), now)
         {
             if let Some(delivery) = gate.deliver(client, delivery) {
                 self.connection.deliver(delivery, now, &mut core.output);
@@ -519,11 +523,11 @@ impl Serving {
             let filter = subscription.filter.to_string();
             report::subscription_lost(&shared, self.client.who(), &filter, denial);
         }
-        let before = self.replay.len();
         let client = &self.client;
-        self.replay
-            .retain(|delivery| client.may_receive(delivery.message.topic.as_str()));
-        let dropped = rechecked.dropped + before - self.replay.len();
+        let dropped = rechecked.dropped
+            + self
+                .replay
+                .retain(|delivery| client.may_receive(delivery.message.topic.as_str()));
         self.delta.dropped_denied += dropped as u64;
         Ok(())
     }
@@ -581,8 +585,11 @@ impl Serving {
     ) {
         let this = *self;
         let (mut state, will) = this.connection.into_session();
-        // Retained messages that were not sent yet are still owed to a session that goes on.
-        state.keep_unsent(this.replay);
+        if state.outlives_connection() {
+            // Retained messages that were not sent yet are still owed to a session that goes on.
+            this.replay
+                .keep(&this.shared.broker, session, &mut state, now);
+        }
         let will = will.and_then(|will| {
             let delay = Duration::from_secs(u64::from(will.delay_s));
             let message = will_message(&will, &this.listener.mount_point, &this.author, now)?;

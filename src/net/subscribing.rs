@@ -7,13 +7,14 @@ use smallvec::SmallVec;
 
 use crate::broker::Session;
 use crate::codec::{self, ReasonCode, SubscribeFilter};
-use crate::message::{Delivery, RetainHandling, Subscription};
+use crate::message::{RetainHandling, Subscription};
 use crate::policy::{Client, Decision, Denial, DenyReason};
 use crate::session::{Connection, ProtocolError};
 use crate::topic::{SubscriptionFilter, check_filter, split_share};
 
 use super::Shared;
 use super::listener::ListenerState;
+use super::replay::Replay;
 use super::report;
 
 type Codes = SmallVec<[ReasonCode; 8]>;
@@ -27,7 +28,8 @@ pub(crate) struct Subscribing<'a> {
 }
 
 impl Subscribing<'_> {
-    /// Makes the subscriptions that are granted, answers, and gives the retained messages to send.
+    /// Makes the subscriptions that are granted and answers; `replay` is told whose retained messages
+    /// are to be sent.
     ///
     /// # Errors
     /// A combination of options that the standard calls a protocol error.
@@ -36,10 +38,10 @@ impl Subscribing<'_> {
         packet: &codec::Subscribe<'_>,
         connection: &mut Connection,
         now: Instant,
+        replay: &mut Replay,
         out: &mut Vec<u8>,
-    ) -> Result<Vec<Delivery>, ProtocolError> {
+    ) -> Result<(), ProtocolError> {
         let mut codes = Codes::new();
-        let mut replay = Vec::new();
         for wanted in packet.filters() {
             let shared_no_local =
                 wanted.no_local && matches!(split_share(wanted.filter), Ok((Some(_), _)));
@@ -51,10 +53,10 @@ impl Subscribing<'_> {
                     statement: "MQTT-3.8.3-4",
                 });
             }
-            codes.push(self.one(&wanted, packet.identifier, connection, now, &mut replay));
+            codes.push(self.one(&wanted, packet.identifier, connection, now, replay));
         }
         connection.subscribed(packet.packet_id, &codes, out);
-        Ok(replay)
+        Ok(())
     }
 
     fn one(
@@ -63,7 +65,7 @@ impl Subscribing<'_> {
         identifier: Option<u32>,
         connection: &mut Connection,
         now: Instant,
-        replay: &mut Vec<Delivery>,
+        replay: &mut Replay,
     ) -> ReasonCode {
         let Some(filter) = mounted(wanted.filter, &self.listener.mount_point) else {
             return ReasonCode::TOPIC_FILTER_INVALID;
@@ -91,14 +93,16 @@ impl Subscribing<'_> {
             identifier,
         };
         let qos = subscription.qos;
-        match gate.subscribe(self.client, subscription) {
+        match gate.subscribe(self.client, subscription, now) {
             Decision::Admit(subscription) => {
                 report::subscribed(self.shared, self.client.who(), &text, qos);
                 let done = self
                     .shared
                     .broker
-                    .subscribe(self.session, state, subscription, now);
-                replay.extend(done.retained);
+                    .subscribe(self.session, state, subscription);
+                if done.wants_retained {
+                    replay.want(&text);
+                }
                 ReasonCode::granted(qos)
             }
             Decision::Deny(denial) => denial.reason.reason_code(),

@@ -51,27 +51,33 @@ enum Symbol<'a> {
     Fresh,
 }
 
-/// Proves that `rules` grant reading of every topic that the valid `filter` matches.
+/// Proves that `rules` grant reading of every topic that the valid `filter` matches. Steps are taken
+/// off `budget`.
 ///
 /// # Errors
 /// A topic that is not granted was found, or the budget ran out.
-pub(crate) fn contained(rules: &Rules, filter: &str, budget: usize) -> Result<(), NotContained> {
+pub(crate) fn contained(
+    rules: &Rules,
+    filter: &str,
+    budget: &mut usize,
+) -> Result<(), NotContained> {
     let levels: Vec<&str> = filter.split('/').collect();
     let wildcard = levels.iter().any(|level| matches!(*level, "+" | "#"));
-    let mut steps = 0;
     let mut stack = vec![State {
         depth: 0,
         live: all(rules),
         path: None,
     }];
     while let Some(state) = stack.pop() {
-        steps += 1 + state.live.len() / 16;
-        if steps > budget {
+        let steps = 1 + state.live.len() / 16;
+        let Some(left) = budget.checked_sub(steps) else {
+            *budget = 0;
             return Err(NotContained {
                 denial: Denial::new(DenyReason::GuardBudget),
                 witness: None,
             });
-        }
+        };
+        *budget = left;
         let next = levels.get(state.depth.min(levels.len())).copied();
         let tail = levels.last() == Some(&"#") && state.depth + 1 >= levels.len();
         let may_end =

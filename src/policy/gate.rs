@@ -12,11 +12,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::message::{Author, Delivery, Message, Subscription};
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
-use super::limits::{Budget, Spent};
+use super::containment::STEP_BUDGET;
+use super::limits::{Budget, Rate, Spent, TokenBucket};
 use super::request::{Action, Observer, Request, Who};
-use super::rights::{Policy, Rights};
+use super::rights::{Granted, Policy, Rights};
 use super::{BudgetSettings, Denial, DenyReason, RateAction};
 
 /// Something the gate let through.
@@ -62,6 +63,8 @@ pub struct Client {
     who: Arc<Who>,
     rights: Rights,
     budget: Budget,
+    /// Steps of proofs.
+    proofs: TokenBucket,
     /// Every subscription of this client is proved for the generation of `rights`.
     proved: bool,
     /// The topic the client published to last, if it was allowed to by `rights`.
@@ -86,6 +89,18 @@ impl Client {
         self.rights.may_receive(topic)
     }
 
+    /// Judges a filter. Proofs cost time that others wait for, so a client has only so many steps.
+    fn prove(&mut self, filter: &TopicFilter, now: Instant) -> Result<Granted, Denial> {
+        let steps = match self.proofs.check(1, now) {
+            Ok(()) => STEP_BUDGET,
+            Err(_) => 0,
+        };
+        let mut left = steps;
+        let judged = self.rights.subscribe_within(filter, &mut left);
+        self.proofs.take((steps - left) as u64, now);
+        judged
+    }
+
     fn request<'a>(&'a self, action: Action, topic: &'a str) -> Request<'a> {
         Request {
             who: &self.who,
@@ -94,6 +109,13 @@ impl Client {
         }
     }
 }
+
+/// Steps of proofs that one client may cause: with ordinary rules thousands of subscriptions at once,
+/// with the worst ones some tens of milliseconds.
+const PROOFS: Rate = Rate {
+    per_second: 100_000,
+    burst: 400_000,
+};
 
 /// See the module.
 pub struct Gate {
@@ -148,6 +170,7 @@ impl Gate {
             who: Arc::new(who),
             rights,
             budget: Budget::new(budget),
+            proofs: TokenBucket::new(PROOFS),
             proved: true,
             last_allowed: None,
             throttled: false,
@@ -252,9 +275,10 @@ impl Gate {
         &self,
         client: &mut Client,
         subscription: Subscription,
+        now: Instant,
     ) -> Decision<Subscription> {
         self.refresh(client);
-        match client.rights.subscribe(&subscription.filter.filter) {
+        match client.prove(&subscription.filter.filter, now) {
             Ok(granted) => {
                 client.proved &= granted.proved;
                 if let Some(denial) = granted.would_deny {

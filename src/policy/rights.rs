@@ -150,6 +150,15 @@ impl Rights {
     /// # Errors
     /// The refusal; only under the strict guard, or if the filter has too many levels.
     pub fn subscribe(&self, filter: &TopicFilter) -> Result<Granted, Denial> {
+        self.subscribe_within(filter, &mut { STEP_BUDGET })
+    }
+
+    /// As [`Rights::subscribe`], taking the steps of the proof off `budget`.
+    pub(crate) fn subscribe_within(
+        &self,
+        filter: &TopicFilter,
+        budget: &mut usize,
+    ) -> Result<Granted, Denial> {
         let text = filter.as_str();
         if level_count(text) > self.max_topic_levels {
             return Err(Denial::new(DenyReason::TopicLevels));
@@ -160,7 +169,7 @@ impl Rights {
                 would_deny: None,
             });
         };
-        let denial = match containment::contained(rules, text, STEP_BUDGET) {
+        let denial = match containment::contained(rules, text, budget) {
             Ok(()) => {
                 return Ok(Granted {
                     proved: true,
@@ -208,7 +217,7 @@ impl Rights {
     /// would have been read without a right.
     pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
         let witness = self.rules.as_ref().and_then(|rules| {
-            containment::contained(rules, filter.as_str(), STEP_BUDGET)
+            containment::contained(rules, filter.as_str(), &mut { STEP_BUDGET })
                 .err()
                 .and_then(|found| found.witness)
         });

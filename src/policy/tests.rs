@@ -322,11 +322,11 @@ fn every_refusal_is_told_and_shared_filters_are_judged_by_what_they_share() {
         })
     ));
     assert!(matches!(
-        gate.subscribe(&mut client, subscription("$share/g/#")),
+        gate.subscribe(&mut client, subscription("$share/g/#"), now),
         Decision::Deny(_)
     ));
     assert!(matches!(
-        gate.subscribe(&mut client, subscription("$share/g/a/+")),
+        gate.subscribe(&mut client, subscription("$share/g/a/+"), now),
         Decision::Admit(_)
     ));
     assert_eq!(
@@ -344,7 +344,7 @@ fn filter_mode_admits_and_judges_each_delivery_and_report_tells() {
         let (gate, told) = gate("user u\ntopic read a/#\n", guard);
         let mut client = client(&gate, "u", BudgetSettings::default());
         assert!(matches!(
-            gate.subscribe(&mut client, subscription("#")),
+            gate.subscribe(&mut client, subscription("#"), Instant::now()),
             Decision::Admit(_)
         ));
         assert!(gate.deliver(&mut client, delivery("a/x")).is_some());
@@ -410,5 +410,35 @@ fn over_its_rate_a_client_waits_is_refused_or_is_told_to_go() {
             Decision::Admit(_) => panic!("over its rate"),
         }
         assert_eq!(*told.0.lock(), ["publish a message_rate"]);
+    }
+}
+
+#[test]
+fn a_client_has_only_so_many_steps_of_proofs_and_gets_them_back_with_time() {
+    use std::fmt::Write;
+    // Rules that name many words at each level make a filter of `+` levels long to prove.
+    let mut rules = String::from("user u\ntopic read +/+/+/+/+\n");
+    for word in 0..200 {
+        let _ = writeln!(rules, "topic read w{word}/x{word}/y{word}/z{word}/+");
+    }
+    let (gate, told) = gate(&rules, SubscribeGuard::Strict);
+    let mut client = client(&gate, "u", BudgetSettings::default());
+    let now = Instant::now();
+    let admitted = |gate: &Gate, client: &mut Client, now| {
+        let wanted = subscription("+/+/+/+/+");
+        matches!(gate.subscribe(client, wanted, now), Decision::Admit(_))
+    };
+    let granted = (0..10_000)
+        .take_while(|_| admitted(&gate, &mut client, now))
+        .count();
+    assert!((10..5_000).contains(&granted), "{granted}");
+    assert_eq!(*told.0.lock(), ["subscribe +/+/+/+/+ guard_budget"]);
+    let later = now + std::time::Duration::from_secs(1);
+    assert!(admitted(&gate, &mut client, later));
+    // Under `filter` it costs the proof, not the subscription.
+    let (gate, _) = self::gate(&rules, SubscribeGuard::Filter);
+    let mut client = self::client(&gate, "u", BudgetSettings::default());
+    for _ in 0..10_000 {
+        assert!(admitted(&gate, &mut client, now));
     }
 }

@@ -392,6 +392,11 @@ impl Connection {
         self.session.outbound.wait(delivery);
     }
 
+    /// Whether QoS 1 and 2 have to wait for acknowledgements.
+    pub fn is_window_shut(&self) -> bool {
+        self.session.outbound.waiting() > 0 || !self.session.outbound.has_room(self.window)
+    }
+
     /// Whether [`Connection::pump`] could send something now.
     pub fn can_pump(&self) -> bool {
         (self.session.outbound.waiting() > 0 || self.session.outbound.is_resending())

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::QoS;
 use crate::message::{Delivery, Subscription};
 
 use super::inbound::Inbound;
@@ -36,13 +35,9 @@ impl SessionState {
         self.outbound.waiting_bytes()
     }
 
-    /// Keeps what the connection still had to send when it ended; QoS 0 promises nothing.
-    pub fn keep_unsent(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
-        for delivery in deliveries {
-            if delivery.qos != QoS::AtMostOnce {
-                self.outbound.wait(delivery);
-            }
-        }
+    /// Keeps what the connection still had to send when it ended.
+    pub fn keep_unsent(&mut self, delivery: Delivery) {
+        self.outbound.wait(delivery);
     }
 
     /// Forgets messages that wait to be sent, or to be sent again, and that the client may no longer

@@ -274,3 +274,32 @@ fn what_comes_with_connect_in_one_write_is_served_after_it() {
         assert_eq!(kinds, [3, 4]);
     }
 }
+
+#[test]
+fn who_subscribes_without_reading_does_not_pile_up_retained_messages() {
+    let site = site("max_retained_messages 0");
+    let broker = site.start();
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(4, "i", "inside"));
+    for number in 0..5_000 {
+        let topic = format!("demo/{number}");
+        inside.send(&publish(4, &topic, &[b'x'; 100], 0, 0, true, &[]));
+    }
+    inside.expect_silence();
+    broker.metric_becomes("portcullis_retained_messages", 5_000.0);
+    // Before the measurement: checking a new password takes 19 MiB by itself.
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(4, "a", "alice"));
+    let before = broker.resident_kib();
+    let (mut greedy, _) = Raw::hello(site.plain, &Hello::new(4, "g", "inside"));
+    let mut all = Vec::new();
+    for id in 1..=5_000 {
+        all.extend(subscribe(4, id, &[("demo/#", 0)], &[]));
+    }
+    // More than its socket takes: what is not read stays there.
+    greedy.wait_at_most(std::time::Duration::from_millis(500));
+    drop(greedy.try_send(&all));
+    alice.expect_silence();
+    let grown = broker.resident_kib().saturating_sub(before);
+    // 25 million messages were asked for; one lookup of 5,000 is some hundred KiB.
+    assert!(grown < 4_096, "{grown} KiB");
+    drop(greedy);
+}

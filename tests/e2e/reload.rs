@@ -40,6 +40,26 @@ fn a_right_given_counts_for_connections_that_are_open() {
 }
 
 #[test]
+fn a_right_taken_away_while_a_client_was_absent_is_gone_when_it_returns() {
+    let site = site();
+    let broker = site.start();
+    let hello = Hello::new(5, "away", "alice").kept();
+    let (mut alice, _) = Raw::hello(site.plain, &hello);
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 1)]), [1]);
+    alice.vanish();
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    assert_eq!(inside.publish_acked("demo/alice/answers/1", "queued", 1), 0);
+    site.write("acl.conf", "user inside\ntopic readwrite demo/#\n");
+    broker.reload();
+    let (mut alice, present) = Raw::hello(site.plain, &hello);
+    assert!(present);
+    alice.expect_silence();
+    broker.audited("subscription_lost", |line| line["username"] == "alice");
+    assert_eq!(inside.publish_acked("demo/alice/answers/1", "later", 2), 0);
+    alice.expect_silence();
+}
+
+#[test]
 fn a_broken_file_changes_nothing_and_every_error_is_told() {
     let site = site();
     let broker = site.start();

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::broker::{
     Broker, Claimed, Fanout, Handover, LastTopic, MatchCache, Owner, Rechecked, Session, Settings,
-    Subscribed, Wakes,
+    Wakes,
 };
 use crate::codec::{self, Limits, QoS, Version};
 use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
@@ -289,22 +289,29 @@ impl World {
 
     fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
         let (mut state, _) = peer.connection.into_session();
-        state.keep_unsent(peer.replay);
+        for delivery in peer.replay {
+            self.broker.keep_unsent(&mut state, delivery);
+        }
         let will = will.map(|(message, delay)| (message, peer.client, Duration::from_secs(delay)));
         self.broker
             .release(&peer.session, state, will, true, self.now, &mut self.wakes);
     }
 
     pub(super) fn subscribe(&mut self, peer: &mut Peer, subscription: Subscription) -> bool {
+        let text = subscription.filter.to_string();
         let gate = Arc::clone(self.broker.gate());
-        let Decision::Admit(admitted) = gate.subscribe(&mut peer.client, subscription) else {
+        let Decision::Admit(admitted) = gate.subscribe(&mut peer.client, subscription, self.now)
+        else {
             return false;
         };
         let state = peer.connection.session_mut();
-        let Subscribed { retained, .. } =
-            self.broker
-                .subscribe(&peer.session, state, admitted, self.now);
-        peer.replay.extend(retained);
+        let done = self.broker.subscribe(&peer.session, state, admitted);
+        if done.wants_retained
+            && let Some(made) = state.subscriptions.get(&*text)
+        {
+            let retained = self.broker.retained_for(made, &peer.session, self.now);
+            peer.replay.extend(retained);
+        }
         true
     }
 

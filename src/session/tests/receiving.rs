@@ -235,11 +235,12 @@ fn mqtt_3_1_0_2_a_second_connect_is_an_error() {
 }
 
 #[test]
-fn packets_of_servers_are_errors_and_so_is_auth_in_3_x() {
+fn packets_of_servers_and_reserved_types_are_errors_and_so_is_auth_in_3_x() {
     for first in [0x20, 0x90, 0xB0, 0xD0] {
         let (code, label) = peer().refused(&packet(first, &[0, 1, 0]));
         assert_eq!((code, label), (0x82, "packet_type"), "0x{first:02X}");
     }
+    assert_eq!(peer().refused(&packet(0, &[])), (0x81, "reserved_type"));
     let mut old = Peer::connected(&Connect::new("c").level(4));
     assert_eq!(old.refused(&packet(0xF0, &[])), (0x81, "reserved_type"));
 }

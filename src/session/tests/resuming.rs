@@ -8,7 +8,6 @@ use super::wire::{Connect, PUBACK, PUBCOMP, PUBREC, ack};
 use crate::codec::QoS;
 use crate::message::{Delivery, Message};
 
-const Q0: QoS = QoS::AtMostOnce;
 const Q1: QoS = QoS::AtLeastOnce;
 const Q2: QoS = QoS::ExactlyOnce;
 
@@ -236,11 +235,12 @@ fn a_right_lost_while_nobody_was_connected_holds_for_what_would_be_sent_again() 
 }
 
 #[test]
-fn unsent_qos_0_is_forgotten_and_the_rest_is_kept() {
+fn what_was_still_to_be_sent_is_sent_by_the_next_connection() {
     let mut peer = Peer::connected(&connect());
-    let unsent =
-        [(Q0, "0"), (Q1, "1"), (Q2, "2")].map(|(qos, payload)| delivery(qos, "a", payload));
-    peer.connection.session_mut().keep_unsent(unsent);
+    for (qos, payload) in [(Q1, "1"), (Q2, "2")] {
+        let unsent = delivery(qos, "a", payload);
+        peer.connection.session_mut().keep_unsent(unsent);
+    }
     let mut peer = peer.resumed(&connect());
     assert_eq!(
         peer.sent(),

@@ -1,0 +1,78 @@
+//! The rows about connections: held idle, and opened and closed.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::job::{Job, Outcome};
+use crate::link::{Opened, Opener};
+use crate::load::Reading;
+use crate::process::Sample;
+
+/// Opens connections, waits, and reads what the broker's memory has grown by.
+pub(crate) fn idle(job: &Job, connections: usize) -> io::Result<Outcome> {
+    let opener = Opener::new(job)?;
+    let settle = Duration::from_millis(job.measure_ms.min(2000));
+    // The first connection pays for what every later one shares.
+    let first = opener.open(connections)?;
+    thread::sleep(settle);
+    let before = Sample::of(job.broker_pid)?;
+    let held = (0..connections)
+        .map(|number| opener.open(number))
+        .collect::<io::Result<Vec<_>>>()?;
+    thread::sleep(settle);
+    let after = Sample::of(job.broker_pid)?;
+    let kept = held
+        .iter()
+        .filter(|connection| connection.is_open())
+        .count() as u64;
+    let expected = connections as u64;
+    drop(first);
+    Ok(Outcome {
+        void: (kept < expected).then(|| format!("{} connections were closed", expected - kept)),
+        delivered: kept,
+        expected,
+        counted: kept,
+        broker_rss_kib: after.rss_kib,
+        broker_peak_kib: after.peak_kib,
+        rss_growth_kib: Some(after.rss_kib as i64 - before.rss_kib as i64),
+        ..Outcome::default()
+    })
+}
+
+/// Connects and disconnects on several threads, so that the broker is never without work.
+pub(crate) fn connects(job: &Job, threads: usize) -> io::Result<Outcome> {
+    let opener = Opener::new(job)?;
+    let done = AtomicU64::new(0);
+    let number = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let work = || -> io::Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            let opened: Opened = opener.open(number.fetch_add(1, Ordering::Relaxed))?;
+            opened.disconnect();
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        thread::sleep(Duration::from_millis(job.warm_up_ms));
+        let before = Reading::with_count(job.broker_pid, done.load(Ordering::Relaxed));
+        thread::sleep(Duration::from_millis(job.measure_ms));
+        let after = Reading::with_count(job.broker_pid, done.load(Ordering::Relaxed));
+        stop.store(true, Ordering::Relaxed);
+        let results = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("workers do not panic"));
+        let void = results
+            .filter_map(Result::err)
+            .map(|error| error.to_string())
+            .next();
+        let mut outcome = after?.since(&before?);
+        outcome.void = void;
+        outcome.delivered = done.load(Ordering::Relaxed);
+        outcome.expected = outcome.delivered;
+        Ok(outcome)
+    })
+}
