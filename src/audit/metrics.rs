@@ -104,6 +104,7 @@ fn is_of_the_gate(reason: DenyReason) -> bool {
             | DenyReason::Reserved
             | DenyReason::IdentityCharacters
             | DenyReason::MaxSubscriptions
+            | DenyReason::MountPoint
             | DenyReason::TopicLevels
             | DenyReason::MessageSize
             | DenyReason::RetainQuota
