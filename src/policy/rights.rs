@@ -263,7 +263,7 @@ fn is_bridge_state(topic: &str) -> bool {
 
 /// Says more than "no rule" where the reason is that the topic is the broker's own.
 fn reserved(reason: DenyReason, topic: &str) -> DenyReason {
-    let own = topic.starts_with("$SYS") || topic.starts_with("$CONTROL");
+    let own = matches!(topic.split('/').next(), Some("$SYS" | "$CONTROL"));
     match reason {
         DenyReason::NoRule | DenyReason::Wildcard if own => DenyReason::Reserved,
         reason => reason,

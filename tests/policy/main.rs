@@ -1,3 +1,4 @@
 //! Who may do what: the meaning of ACL files as tables, and the broker that holds to it.
 
 mod resume;
+mod tables;
