@@ -292,6 +292,11 @@ fn acl_files_are_read_by_mosquittos_grammar() {
 }
 
 #[test]
+fn a_rule_is_for_those_it_is_for_and_names_bind_as_whole_levels() {
+    check("meaning.toml", 70);
+}
+
+#[test]
 fn the_first_rule_that_decides_is_the_one_mosquitto_would_take() {
     check("order.toml", 40);
 }

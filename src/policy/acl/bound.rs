@@ -73,18 +73,7 @@ impl Rules {
             None => file.anonymous.as_slice(),
             Some(name) => file.users.get(name).map_or(&[][..], Vec::as_slice),
         };
-        let mut unbindable = false;
-        let patterns = file
-            .patterns
-            .iter()
-            .filter_map(|rule| match bind_pattern(rule, username, client_id) {
-                Ok(bound) => bound,
-                Err(BadName) => {
-                    unbindable = true;
-                    None
-                }
-            })
-            .collect();
+        let (patterns, unbindable) = bind_patterns(&file.patterns, username, client_id);
         Self {
             file: Arc::clone(&file.name),
             lists: [ordered(own.iter().map(plain).collect()), ordered(patterns)],
@@ -175,6 +164,30 @@ fn level(text: &str) -> Level {
 }
 
 struct BadName;
+
+/// The patterns for a client, and whether one could not be bound.
+fn bind_patterns(
+    rules: &[Rule],
+    username: Option<&str>,
+    client_id: &str,
+) -> (Vec<BoundRule>, bool) {
+    // As in mosquitto such a name has no pattern at all, those without %c and %u included.
+    let is_wild = |name: &str| name.contains(['+', '#']);
+    if !rules.is_empty() && (is_wild(client_id) || username.is_some_and(is_wild)) {
+        return (Vec::new(), true);
+    }
+    let mut bound = Vec::new();
+    let mut unbindable = false;
+    for rule in rules {
+        match bind_pattern(rule, username, client_id) {
+            Ok(rule) => bound.extend(rule),
+            // What a deny would have covered is not known: the grants beside it would cover it.
+            Err(BadName) if rule.access == Access::Deny => return (Vec::new(), true),
+            Err(BadName) => unbindable = true,
+        }
+    }
+    (bound, unbindable)
+}
 
 /// `Ok(None)`: the pattern needs a user name and there is none.
 fn bind_pattern(
