@@ -32,16 +32,16 @@ impl Agenda {
         self.due.lock().len()
     }
 
-    /// Throws away all entries but those `keep` wants: a client that reconnects every second with
-    /// a long expiry leaves one behind each time.
-    pub(crate) fn sweep(&self, mut keep: impl FnMut(&ClientId) -> Option<Instant>) {
+    /// Throws away what is of no use any more; `due_of` says when a session is still to be looked at. A
+    /// client that reconnects every second with a long expiry leaves an entry behind each time.
+    pub(crate) fn sweep(&self, due_of: impl Fn(&ClientId) -> [Option<Instant>; 2]) {
         let mut due = self.due.lock();
         let mut ids: Vec<ClientId> = due.drain().map(|Reverse((_, id))| id).collect();
         ids.sort_unstable();
         ids.dedup();
-        due.extend(
-            ids.into_iter()
-                .filter_map(|id| keep(&id).map(|at| Reverse((at, id)))),
-        );
+        for id in ids {
+            let times = due_of(&id).into_iter().flatten();
+            due.extend(times.map(|at| Reverse((at, id.clone()))));
+        }
     }
 }

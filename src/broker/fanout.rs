@@ -73,8 +73,12 @@ pub(crate) fn route(
             }
             Route::Group(group) => {
                 fanout.matched += 1;
-                // A full or absent member is passed over while another can take the message.
-                group.offer(|target| push(message, target, upgrade, wakes, fanout));
+                let before = fanout.dropped_full;
+                // A full or absent member is passed over while another can take the message; it is
+                // dropped once, and only if nobody has.
+                let taken = group.offer(|target| push(message, target, upgrade, wakes, fanout));
+                let dropped = u64::from(!taken && fanout.dropped_full > before);
+                fanout.dropped_full = before + dropped;
             }
         }
     }
@@ -88,8 +92,12 @@ fn push(
     wakes: &mut Wakes,
     fanout: &mut Fanout,
 ) -> bool {
-    if target.no_local && message.author.client_id == target.session.client_id {
-        return false; // [MQTT-3.8.3-3]
+    let mut target = target;
+    if target.heeds_author() && message.author.client_id == target.session.client_id {
+        match &target.own {
+            Some(own) => target = own,
+            None => return false, // [MQTT-3.8.3-3]
+        }
     }
     let delivery = Delivery {
         message: Arc::clone(message),

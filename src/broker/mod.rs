@@ -11,6 +11,7 @@ mod fanout;
 mod mailbox;
 mod registry;
 mod retained;
+mod rights;
 mod router;
 mod shared;
 
@@ -25,13 +26,14 @@ use tokio::sync::oneshot;
 
 use crate::codec::QoS;
 use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
-use crate::policy::{Admitted, Client, Decision, Denial, DenyReason, Gate, Rights};
+use crate::policy::{Admitted, Client, Decision, DenyReason, Gate, Rights};
 use crate::session::SessionState;
 
 pub use fanout::{Fanout, Wakes};
 pub use mailbox::{Mailbox, Pushed, QueueLimits};
 pub use registry::{Handover, Owner, PendingWill, Session, Signal, Signals};
 pub use retained::{Retain, RetainLimits, Retained};
+pub use rights::Rechecked;
 pub use router::{LastTopic, MatchCache, Routes, Target};
 
 use expiry::Agenda;
@@ -124,15 +126,6 @@ pub struct Subscribed {
     pub is_new: bool,
     /// Whether it asks for retained messages: [`Broker::retained_for`] finds them.
     pub wants_retained: bool,
-}
-
-/// What a session lost when it was held against the rights of its client.
-#[derive(Debug)]
-pub struct Rechecked {
-    /// Subscriptions that ended, each with the reason.
-    pub lost: Vec<(Subscription, Denial)>,
-    /// Messages that were dropped.
-    pub dropped: usize,
 }
 
 /// The broker.
@@ -471,7 +464,7 @@ impl Broker {
             })
             .filter(|message| !self.settings.check_retain_source || source_may_write(message))
             .map(|message| Delivery {
-                qos: message.qos.min(subscription.qos),
+                qos: self.outgoing_qos(message.qos, subscription.qos),
                 retain: true,
                 identifiers: subscription.identifier.into_iter().collect(),
                 message,
@@ -507,25 +500,6 @@ impl Broker {
             state.keep_unsent(delivery);
         }
         true
-    }
-
-    /// Holds what a session has against its client's rights of now: subscriptions that are no longer
-    /// granted end, and what waits and may no longer be received is dropped. Asked when the policy
-    /// has changed, and when a session is resumed, for rights may have changed while nobody was
-    /// connected.
-    pub fn recheck(
-        &self,
-        session: &Arc<Session>,
-        state: &mut SessionState,
-        client: &mut Client,
-    ) -> Rechecked {
-        let lost = self.gate.recheck(client, state.subscriptions.values());
-        for (subscription, _) in &lost {
-            self.unsubscribe(session, state, &subscription.filter.to_string());
-        }
-        let allowed = |delivery: &Delivery| client.may_receive(delivery.message.topic.as_str());
-        let dropped = session.mailbox.retain(allowed) + state.retain_deliveries(allowed);
-        Rechecked { lost, dropped }
     }
 
     /// Stores a retained message and routes it to everybody who subscribed. The publisher never
@@ -578,7 +552,7 @@ impl Broker {
             };
             match self.registry.due(&session, now) {
                 // Whatever is due later has an entry of its own, made when the session was parked.
-                Due::Nothing | Due::Later(_) => {}
+                Due::Nothing => {}
                 Due::Will(will) => self.publish_will(*will, now, wakes),
                 Due::Expired(parked) => {
                     self.end_parked(&session, *parked, now, wakes);
@@ -589,11 +563,9 @@ impl Broker {
         self.expired_sessions.fetch_add(ended, Ordering::Relaxed);
         if self.agenda.len() > 2 * self.registry.len() + 1_024 {
             self.agenda.sweep(|client_id| {
-                let session = self.registry.find(client_id)?;
-                match self.registry.due(&session, now) {
-                    Due::Later(at) => Some(at),
-                    _ => Some(now),
-                }
+                self.registry
+                    .find(client_id)
+                    .map_or([None; 2], |session| Registry::times(&session))
             });
         }
         usize::try_from(ended).unwrap_or(usize::MAX)

@@ -156,8 +156,16 @@ impl Session {
 
     /// Raises a signal and wakes the connection.
     pub fn signal(&self, signal: Signal) {
-        self.signals.fetch_or(signal.bit(), Ordering::Release);
+        self.raise(signal);
         self.mailbox.wake();
+    }
+
+    fn raise(&self, signal: Signal) {
+        self.signals.fetch_or(signal.bit(), Ordering::Release);
+    }
+
+    fn lower(&self, signal: Signal) {
+        self.signals.fetch_and(!signal.bit(), Ordering::Relaxed);
     }
 
     /// Takes the signals raised so far.
@@ -261,8 +269,10 @@ impl Registry {
                     // An earlier newcomer that still waits loses: its sender is dropped here.
                     let (to, from) = oneshot::channel();
                     *slot = Slot::Claimed(Some(Waiting { to, clean_start }));
+                    // Under the lock: who serves the request takes the signal back with it.
+                    session.raise(Signal::Takeover);
                     drop(slot);
-                    session.signal(Signal::Takeover);
+                    session.mailbox.wake();
                     return Claim::Wait(session, from);
                 }
             }
@@ -275,6 +285,9 @@ impl Registry {
         if let Slot::Claimed(waiting) = &mut *slot
             && let Some(waiting) = waiting.take()
         {
+            // The connection may have ended without looking; the newcomer must not find what was
+            // raised for its own sake, and leave.
+            session.lower(Signal::Takeover);
             return Release::HandOver {
                 to: waiting.to,
                 continues: outlives && !waiting.clean_start,
@@ -329,11 +342,16 @@ impl Registry {
         {
             return Due::Will(Box::new(will));
         }
-        let next = [parked.until, parked.will.as_ref().map(|will| will.due)];
-        next.into_iter()
-            .flatten()
-            .min()
-            .map_or(Due::Nothing, Due::Later)
+        Due::Nothing
+    }
+
+    /// When a parked session ends and when its will is due.
+    pub(crate) fn times(session: &Session) -> [Option<Instant>; 2] {
+        match &*session.slot.lock() {
+            Slot::Parked(parked) => [parked.until, parked.will.as_ref().map(|will| will.due)],
+            // Who parks it makes entries of its own.
+            Slot::Claimed(_) | Slot::Gone => [None; 2],
+        }
     }
 
     fn forget(&self, session: &Arc<Session>) {
@@ -346,7 +364,6 @@ impl Registry {
 #[derive(Debug)]
 pub(crate) enum Due {
     Nothing,
-    Later(Instant),
     Will(Box<PendingWill>),
     Expired(Box<Parked>),
 }

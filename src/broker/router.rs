@@ -40,6 +40,9 @@ pub struct Target {
     pub retain_as_published: bool,
     /// Subscription Identifiers of the subscriptions that match.
     pub identifiers: Identifiers,
+    /// Of several subscriptions some are No Local: what holds for the client's own messages, to
+    /// which those add nothing.
+    pub own: Option<Box<Target>>,
 }
 
 impl Target {
@@ -51,7 +54,35 @@ impl Target {
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
             identifiers: subscription.identifier.into_iter().collect(),
+            own: None,
         }
+    }
+
+    /// Whether it matters who published.
+    #[inline]
+    pub(crate) fn heeds_author(&self) -> bool {
+        self.no_local || self.own.is_some()
+    }
+
+    /// Adds another subscription of the same session: one copy with the highest QoS
+    /// [MQTT-3.3.4-2] and every Subscription Identifier [MQTT-3.3.4-4].
+    fn add(&mut self, other: Self) {
+        match (self.no_local, other.no_local) {
+            (true, false) => {
+                self.own = Some(Box::new(other.clone()));
+                self.no_local = false;
+            }
+            (false, true) if self.own.is_none() => self.own = Some(Box::new(self.clone())),
+            (true | false, true) => {}
+            (false, false) => {
+                if let Some(own) = &mut self.own {
+                    own.add(other.clone());
+                }
+            }
+        }
+        self.qos = self.qos.max(other.qos);
+        self.retain_as_published |= other.retain_as_published;
+        self.identifiers.extend(other.identifiers);
     }
 }
 
@@ -237,8 +268,7 @@ fn is_session(route: &Route, session: &Arc<Session>) -> bool {
     matches!(route, Route::Session(target) if Arc::ptr_eq(&target.session, session))
 }
 
-/// One copy for a client whose subscriptions overlap: with the highest QoS [MQTT-3.3.4-2] and
-/// every Subscription Identifier [MQTT-3.3.4-4].
+/// One copy for a client whose subscriptions overlap.
 fn merge(list: Vec<Route>) -> Vec<Route> {
     let mut merged: Vec<Route> = Vec::with_capacity(list.len());
     let mut place: HashMap<*const Session, usize> = HashMap::new();
@@ -250,11 +280,7 @@ fn merge(list: Vec<Route>) -> Vec<Route> {
         match place.get(&Arc::as_ptr(&target.session)) {
             Some(&index) => {
                 if let Route::Session(kept) = &mut merged[index] {
-                    kept.qos = kept.qos.max(target.qos);
-                    // A message of its own reaches the client if one subscription asks for it.
-                    kept.no_local &= target.no_local;
-                    kept.retain_as_published |= target.retain_as_published;
-                    kept.identifiers.extend(target.identifiers);
+                    kept.add(target);
                 }
             }
             None => {

@@ -2,4 +2,11 @@
 
 mod world;
 
+mod model;
+mod queues;
+mod retaining;
 mod rights;
+mod routing;
+mod sessions;
+mod sharing;
+mod wills;

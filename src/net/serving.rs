@@ -515,7 +515,10 @@ impl Serving {
             return Err(End::Revoked);
         }
         let state = self.connection.session_mut();
-        let rechecked = shared.broker.recheck(session, state, &mut self.client);
+        let mount_point = &self.listener.mount_point;
+        let rechecked = shared
+            .broker
+            .recheck(session, state, &mut self.client, mount_point);
         for (subscription, denial) in &rechecked.lost {
             let filter = subscription.filter.to_string();
             report::subscription_lost(&shared, self.client.who(), &filter, denial);

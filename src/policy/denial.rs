@@ -71,6 +71,7 @@ deny_reasons! {
     SessionOwner, "session_owner", NOT_AUTHORIZED, "the session belongs to another identity";
     ProtocolVersion, "protocol_version", UNSUPPORTED_PROTOCOL_VERSION, "the listener does not accept this protocol version";
     KeepAlive, "keep_alive", CLIENT_IDENTIFIER_NOT_VALID, "the keep alive is above max_keepalive";
+    MountPoint, "mount_point", NOT_AUTHORIZED, "the session's subscription lies outside the listener's mount point";
     Banned, "banned", BANNED, "the address is banned after repeated failures";
     ConnectRate, "connect_rate", CONNECTION_RATE_EXCEEDED, "too many connections a second from this address";
     ConnectionsPerAddress, "connections_per_address", QUOTA_EXCEEDED, "too many connections from this address";

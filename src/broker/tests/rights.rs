@@ -83,6 +83,33 @@ fn a_session_resumed_by_a_listener_with_other_rules_has_the_rights_of_that_liste
     assert_eq!(world.broker.counts().subscriptions, 0);
 }
 
+/// Else its topics would be cut where the prefix of the other listener ends.
+#[test]
+fn a_session_resumed_behind_a_mount_point_keeps_only_what_lies_there() {
+    let mut world = World::open();
+    let mut writer = world.connect(&Hello::clean("writer"));
+    let mut whole = world.connect(&Hello::kept("reader"));
+    world.subscribe(&mut whole, to("#", Q1));
+    world.subscribe(&mut whole, to("$share/g/site/7/#", Q1));
+    world.subscribe(&mut whole, to("site/8/#", Q1));
+    world.disconnect(whole);
+    world.publish(&mut writer, with_qos(Q1, "office/secret", "queued"));
+    let mut mounted = Hello::kept("reader");
+    mounted.mount_point = "site/7/";
+    let mut reader = world.connect(&mounted);
+    assert_eq!(
+        world.told(),
+        ["subscribe # mount_point", "subscribe site/8/# mount_point"]
+    );
+    for topic in ["office/secret", "site/8/pump", "site/7/pump"] {
+        world.publish(&mut writer, with_qos(Q1, topic, "live"));
+    }
+    assert_eq!(
+        world.received(&mut reader),
+        [r#"PUBLISH q1 #1 "pump" live"#]
+    );
+}
+
 #[test]
 fn what_is_in_flight_or_waits_for_the_window_is_judged_again_at_a_resume() {
     let mut world = world(WIDE, STRICT);

@@ -59,6 +59,7 @@ pub(super) struct Hello {
     pub(super) connect: Connect,
     pub(super) user: Option<&'static str>,
     pub(super) listener: u16,
+    pub(super) mount_point: &'static str,
     pub(super) session: crate::session::Settings,
 }
 
@@ -78,6 +79,7 @@ impl Hello {
             connect,
             user: Some(user),
             listener: 0,
+            mount_point: "",
             session: crate::session::Settings::default(),
         }
     }
@@ -246,12 +248,13 @@ impl World {
             state,
             present,
             &hello.session,
-            "",
+            hello.mount_point,
             self.now,
             &mut out,
         );
         let mut peer = Peer {
             present,
+            mount_point: hello.mount_point,
             session,
             connection,
             client,
@@ -268,16 +271,23 @@ impl World {
     /// and when the policy has changed.
     pub(super) fn recheck(&mut self, peer: &mut Peer) {
         let state = peer.connection.session_mut();
-        let rechecked = self.broker.recheck(&peer.session, state, &mut peer.client);
+        let rechecked =
+            self.broker
+                .recheck(&peer.session, state, &mut peer.client, peer.mount_point);
         peer.rechecked = Some(rechecked);
     }
 
-    /// The connection ends; without a will, or with the one it leaves.
+    /// The connection ends without a will.
     pub(super) fn disconnect(&mut self, peer: Peer) {
         self.leave(peer, None);
     }
 
-    pub(super) fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
+    /// The connection ends and leaves a will, with its delay in seconds.
+    pub(super) fn leave_with(&mut self, peer: Peer, will: (Message, u64)) {
+        self.leave(peer, Some(will));
+    }
+
+    fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
         let (mut state, _) = peer.connection.into_session();
         for delivery in peer.replay {
             self.broker.keep_unsent(&mut state, delivery);
@@ -381,6 +391,7 @@ impl World {
 /// A connected client.
 pub(super) struct Peer {
     pub(super) present: bool,
+    mount_point: &'static str,
     pub(super) session: Arc<Session>,
     pub(super) connection: Connection,
     pub(super) client: Box<Client>,

@@ -1,0 +1,3 @@
+//! Who may do what: the meaning of ACL files as tables, and the broker that holds to it.
+
+mod resume;
