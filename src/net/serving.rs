@@ -262,7 +262,7 @@ impl Serving {
                 };
                 let replay = &mut self.replay;
                 let out = &mut core.output;
-                start.subscribe(&subscribe, &mut self.connection, now, replay, out)?;
+                start.subscribe(&subscribe, &mut self.connection, now, replay, out);
                 Ok(())
             }
             Step::Unsubscribe(unsubscribe) => {
@@ -276,7 +276,6 @@ impl Serving {
                 Ok(())
             }
             Step::Disconnect { reason, .. } => Err(End::Client { reason }),
-            Step::Authenticate(_) => Err(End::Protocol(not_expected_auth())),
         }
     }
 
@@ -625,14 +624,6 @@ pub(crate) fn will_message(
 
 fn malformed(error: codec::DecodeError) -> End {
     End::Protocol(error.into())
-}
-
-fn not_expected_auth() -> crate::session::ProtocolError {
-    crate::session::ProtocolError {
-        reason: ReasonCode::PROTOCOL_ERROR,
-        label: "auth_not_expected",
-        statement: "MQTT-4.12.0-1",
-    }
 }
 
 /// Only some codes may stand in PUBACK and PUBREC; the others become the nearest that may.

@@ -9,7 +9,7 @@ use crate::broker::Session;
 use crate::codec::{self, ReasonCode, SubscribeFilter};
 use crate::message::{RetainHandling, Subscription};
 use crate::policy::{Client, Decision, Denial, DenyReason};
-use crate::session::{Connection, ProtocolError};
+use crate::session::Connection;
 use crate::topic::{SubscriptionFilter, check_filter, split_share};
 
 use super::Shared;
@@ -30,9 +30,6 @@ pub(crate) struct Subscribing<'a> {
 impl Subscribing<'_> {
     /// Makes the subscriptions that are granted and answers; `replay` is told whose retained messages
     /// are to be sent.
-    ///
-    /// # Errors
-    /// A combination of options that the standard calls a protocol error.
     pub(crate) fn subscribe(
         mut self,
         packet: &codec::Subscribe<'_>,
@@ -40,23 +37,12 @@ impl Subscribing<'_> {
         now: Instant,
         replay: &mut Replay,
         out: &mut Vec<u8>,
-    ) -> Result<(), ProtocolError> {
+    ) {
         let mut codes = Codes::new();
         for wanted in packet.filters() {
-            let shared_no_local =
-                wanted.no_local && matches!(split_share(wanted.filter), Ok((Some(_), _)));
-            if shared_no_local {
-                // [MQTT-3.8.3-4]
-                return Err(ProtocolError {
-                    reason: ReasonCode::PROTOCOL_ERROR,
-                    label: "shared_no_local",
-                    statement: "MQTT-3.8.3-4",
-                });
-            }
             codes.push(self.one(&wanted, packet.identifier, connection, now, replay));
         }
         connection.subscribed(packet.packet_id, &codes, out);
-        Ok(())
     }
 
     fn one(

@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use crate::codec::{
-    self, Ack, AckKind, Auth, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode, Subscribe,
+    self, Ack, AckKind, Packet, PacketId, Publish, PublishHead, QoS, ReasonCode, Subscribe,
     Unsubscribe, Version,
 };
 use crate::message::Delivery;
 use crate::policy::Admitted;
-use crate::topic::TopicName;
+use crate::topic::{TopicName, split_share};
 
 use super::ProtocolError;
 use super::alias::{InboundAliases, Naming, OutboundAliases};
@@ -42,8 +42,6 @@ pub enum Step<'a> {
         /// Whether the Will Message is still to be published.
         publish_will: bool,
     },
-    /// Re-authentication was asked for.
-    Authenticate(Auth<'a>),
 }
 
 /// The Topic Name of an incoming PUBLISH, its alias resolved.
@@ -238,7 +236,9 @@ impl Connection {
                 let outcome = self.session.outbound.completed(ack.packet_id);
                 after_ack(outcome, "MQTT-4.3.3-7")
             }
-            Packet::Subscribe(subscribe) => Ok(Step::Subscribe(subscribe)),
+            Packet::Subscribe(subscribe) => {
+                check_options(&subscribe).map(|()| Step::Subscribe(subscribe))
+            }
             Packet::Unsubscribe(unsubscribe) => Ok(Step::Unsubscribe(unsubscribe)),
             Packet::Pingreq => {
                 codec::encode_pingresp(out); // [MQTT-3.12.4-1]
@@ -247,7 +247,12 @@ impl Connection {
             Packet::Disconnect(disconnect) => {
                 self.disconnect(disconnect.reason, disconnect.session_expiry_interval_s)
             }
-            Packet::Auth(auth) => Ok(Step::Authenticate(auth)),
+            // No client that names an Authentication Method is accepted, and AUTH is for those alone.
+            Packet::Auth(_) => Err(ProtocolError::new(
+                ReasonCode::PROTOCOL_ERROR,
+                "auth_not_expected",
+                "MQTT-4.12.0-7",
+            )),
             Packet::Connect => Err(ProtocolError::new(
                 ReasonCode::PROTOCOL_ERROR,
                 "second_connect",
@@ -585,6 +590,23 @@ impl Connection {
     pub fn wants_problem_information(&self) -> bool {
         self.problem_information
     }
+}
+
+/// Judged for the whole packet before any of it is obeyed: a session that goes on must not keep half
+/// of a SUBSCRIBE that ended its connection.
+fn check_options(subscribe: &Subscribe<'_>) -> Result<(), ProtocolError> {
+    let is_shared = |filter| matches!(split_share(filter), Ok((Some(_), _)));
+    if subscribe
+        .filters()
+        .any(|wanted| wanted.no_local && is_shared(wanted.filter))
+    {
+        return Err(ProtocolError::new(
+            ReasonCode::PROTOCOL_ERROR,
+            "shared_no_local",
+            "MQTT-3.8.3-4",
+        ));
+    }
+    Ok(())
 }
 
 fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, ProtocolError> {

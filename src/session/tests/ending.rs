@@ -182,7 +182,6 @@ fn every_label_is_known_to_the_metric_and_none_is_there_that_nothing_gives() {
         "retain_not_supported",
         "session_expiry_from_zero",
         "ack_out_of_state",
-        // Made by the caller: re-authentication, and No Local on a shared subscription.
         "auth_not_expected",
         "shared_no_local",
     ];

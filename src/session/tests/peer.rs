@@ -189,7 +189,6 @@ impl Peer {
                 reason,
                 publish_will,
             } => self.left = Some((reason, publish_will)),
-            Step::Authenticate(_) => panic!("no test re-authenticates here"),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Client to server: PUBLISH, its acknowledgements, and our Receive Maximum.
 
 use super::peer::Peer;
-use super::wire::{Connect, PUBREL, ack, packet, publish};
+use super::wire::{Connect, PUBREL, ack, packet, properties, publish, text};
 use crate::codec::{QoS, ReasonCode};
 use crate::session::Settings;
 
@@ -256,4 +256,28 @@ fn mqtt_3_8_4_6_and_3_11_3_1_one_code_for_each_filter_in_its_order() {
     old.send(&packet(0x82, &[0, 77, 0, 1, b'a', 2]));
     old.send(&packet(0xA2, &[0, 78, 0, 1, b'a']));
     assert_eq!(old.sent(), ["SUBACK #77 02", "UNSUBACK #78"]);
+}
+
+#[test]
+fn mqtt_3_8_3_4_no_local_on_a_shared_subscription_is_an_error_of_the_whole_packet() {
+    let subscribe = |filters: &[(&str, u8)]| {
+        let mut body = vec![0, 9, 0];
+        for (filter, options) in filters {
+            body.extend(text(filter));
+            body.push(*options);
+        }
+        packet(0x82, &body)
+    };
+    let mut peer = peer();
+    peer.send(&subscribe(&[("$share/g/a", 1), ("a", 4 | 1)]));
+    let error = peer.refused(&subscribe(&[("a", 1), ("$share/g/a", 4 | 1)]));
+    assert_eq!(error, (0x82, "shared_no_local"));
+    assert_eq!(peer.sent(), ["SUBACK #9 01 01"]);
+}
+
+#[test]
+fn mqtt_4_12_0_7_auth_from_a_client_that_named_no_method_is_an_error() {
+    let block = [&[0x15][..], &text("SCRAM")].concat();
+    let auth = packet(0xF0, &[&[0x19][..], &properties(&block)].concat());
+    assert_eq!(peer().refused(&auth), (0x82, "auth_not_expected"));
 }
