@@ -15,14 +15,16 @@ mod keep_alive;
 mod opening;
 mod outbound;
 mod state;
+mod step;
 mod will;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use connection::{Connection, Delivered, Incoming, IncomingTopic, Step, Tally};
+pub use connection::Connection;
 pub use error::{LABELS, ProtocolError};
 pub use opening::{Opening, Settings, open};
 pub use outbound::Sent;
 pub use state::SessionState;
+pub use step::{Delivered, Incoming, IncomingTopic, Step, Tally};
 pub use will::Will;
