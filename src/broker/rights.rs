@@ -1,6 +1,7 @@
 //! Sessions held against the rights of their clients, when those have changed.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::message::{Delivery, Subscription};
 use crate::policy::{Client, Denial, DenyReason};
@@ -30,20 +31,27 @@ impl Broker {
         state: &mut SessionState,
         client: &mut Client,
         mount_point: &str,
+        now: Instant,
     ) -> Rechecked {
-        let mut lost = self.gate.recheck(client, state.subscriptions.values());
-        for subscription in state.subscriptions.values() {
-            let is_lost = lost.iter().any(|(other, _)| other == subscription);
-            if !is_lost && !subscription.filter.filter.as_str().starts_with(mount_point) {
-                let denial = Denial::new(DenyReason::MountPoint);
-                let text = subscription.filter.to_string();
-                self.gate.refuse_subscribe(client, &text, &denial);
-                lost.push((subscription.clone(), denial));
-            }
+        let outside: Vec<Subscription> = state
+            .subscriptions
+            .values()
+            .filter(|made| !made.filter.filter.as_str().starts_with(mount_point))
+            .cloned()
+            .collect();
+        let mut lost = Vec::new();
+        for subscription in outside {
+            let text = subscription.filter.to_string();
+            let denial = Denial::new(DenyReason::MountPoint);
+            self.gate.refuse_subscribe(client, &text, &denial);
+            self.unsubscribe(session, state, &text);
+            lost.push((subscription, denial));
         }
-        for (subscription, _) in &lost {
+        let refused = self.gate.recheck(client, state.subscriptions.values(), now);
+        for (subscription, _) in &refused {
             self.unsubscribe(session, state, &subscription.filter.to_string());
         }
+        lost.extend(refused);
         let allowed = |delivery: &Delivery| {
             let topic = delivery.message.topic.as_str();
             topic.starts_with(mount_point) && client.may_receive(topic)

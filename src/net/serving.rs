@@ -132,7 +132,7 @@ impl Serving {
                 return Err(End::Shutdown);
             }
             if signals.has(Signal::Recheck) {
-                self.recheck(session)?;
+                self.recheck(session, now)?;
             }
         }
         if transport.is_blocked() {
@@ -507,7 +507,7 @@ impl Serving {
     }
 
     /// The policy or the users have changed: what is no longer allowed ends now.
-    fn recheck(&mut self, session: &Arc<Session>) -> Result<(), End> {
+    fn recheck(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         self.listener = shared.listener_state(&self.listener);
         if !self.proof.still_holds(&self.listener) {
@@ -517,7 +517,7 @@ impl Serving {
         let mount_point = &self.listener.mount_point;
         let rechecked = shared
             .broker
-            .recheck(session, state, &mut self.client, mount_point);
+            .recheck(session, state, &mut self.client, mount_point, now);
         for (subscription, denial) in &rechecked.lost {
             let filter = subscription.filter.to_string();
             report::subscription_lost(&shared, self.client.who(), &filter, denial);

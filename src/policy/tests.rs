@@ -370,7 +370,7 @@ fn a_right_taken_away_holds_for_the_next_delivery_and_publish() {
     ));
     assert!(gate.deliver(&mut client, delivery("a/x")).is_none());
     let (wide, narrow) = (subscription("a/#"), subscription("a/y"));
-    let lost = gate.recheck(&mut client, [&wide, &narrow].into_iter());
+    let lost = gate.recheck(&mut client, [&wide, &narrow].into_iter(), now);
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0].0, wide);
     assert!(gate.deliver(&mut client, delivery("a/y")).is_some());
@@ -435,6 +435,13 @@ fn a_client_has_only_so_many_steps_of_proofs_and_gets_them_back_with_time() {
     assert_eq!(*told.0.lock(), ["subscribe +/+/+/+/+ guard_budget"]);
     let later = now + std::time::Duration::from_secs(1);
     assert!(admitted(&gate, &mut client, later));
+    // A session that goes on with many such filters is not proved whole, and so each of its
+    // deliveries is judged; none of them is lost for it.
+    let mut resumed = self::client(&gate, "u", BudgetSettings::default());
+    let many = vec![subscription("+/+/+/+/+"); 10_000];
+    assert!(gate.recheck(&mut resumed, many.iter(), now).is_empty());
+    assert!(gate.deliver(&mut resumed, delivery("a/b/c/d/e")).is_some());
+    assert!(gate.deliver(&mut resumed, delivery("a/b")).is_none());
     // Under `filter` it costs the proof, not the subscription.
     let (gate, _) = self::gate(&rules, SubscribeGuard::Filter);
     let mut client = self::client(&gate, "u", BudgetSettings::default());

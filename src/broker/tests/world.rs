@@ -271,9 +271,13 @@ impl World {
     /// and when the policy has changed.
     pub(super) fn recheck(&mut self, peer: &mut Peer) {
         let state = peer.connection.session_mut();
-        let rechecked =
-            self.broker
-                .recheck(&peer.session, state, &mut peer.client, peer.mount_point);
+        let rechecked = self.broker.recheck(
+            &peer.session,
+            state,
+            &mut peer.client,
+            peer.mount_point,
+            self.now,
+        );
         peer.rechecked = Some(rechecked);
     }
 
