@@ -188,3 +188,81 @@ fn a_will_tells_the_others_when_its_client_is_gone() {
     drop(dying);
     watching.until(&format!("{topic} bye"));
 }
+
+#[test]
+fn a_client_certificate_as_guides_make_it_without_extensions_is_a_name_too() {
+    let site = Site::new();
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl")
+            .args(arguments)
+            .current_dir(site.dir())
+            .output()
+            .expect("openssl is installed by scripts/test.sh");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    };
+    openssl(&[
+        "req",
+        "-new",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-days",
+        "365",
+        "-keyout",
+        "own-ca.key",
+        "-out",
+        "own-ca.crt",
+        "-subj",
+        "/O=Test/CN=openssl CA",
+    ]);
+    openssl(&[
+        "req",
+        "-new",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-keyout",
+        "alice.key",
+        "-out",
+        "alice.csr",
+        "-subj",
+        "/CN=alice",
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "alice.csr",
+        "-CA",
+        "own-ca.crt",
+        "-CAkey",
+        "own-ca.key",
+        "-CAcreateserial",
+        "-out",
+        "alice.crt",
+        "-days",
+        "365",
+    ]);
+    site.write("acl.conf", ACL);
+    site.conf(
+        "listener {tls} 127.0.0.1
+certfile {dir}/server.crt
+keyfile {dir}/server.key
+cafile {dir}/own-ca.crt
+require_certificate true
+use_identity_as_username true
+acl_file {dir}/acl.conf
+audit_log {dir}/audit.log
+",
+    );
+    let broker = site.start();
+    let certificate = By::Certificate("alice");
+    let arguments = ["-E", "-t", "demo/alice/answers/#"];
+    let subscribing = mosquitto("mosquitto_sub", &site, certificate, None, &arguments);
+    let ended = Tool::start(subscribing).finish();
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
+    let connected = broker.audited("connect", |line| line["decision"] == "allow");
+    assert_eq!(connected["username"], "alice");
+}

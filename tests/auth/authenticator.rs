@@ -1,0 +1,345 @@
+//! Who is let in, in mosquitto's order, and who may stay after a reload.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use portcullis::auth::{
+    Authenticator, AuthenticatorSettings, CacheSettings, CertificateIdentity, CertificateTrust,
+    CredentialCache, Credentials, HashAlgorithm, Identity, PasswordFile, Proof, Secret, StoredHash,
+    Verdict, Verifier,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::material::{Authority, DAY, params, validity};
+
+/// Trusts everything, or nothing.
+#[derive(Debug)]
+struct Trust(bool);
+
+impl CertificateTrust for Trust {
+    fn is_trusted(&self, _: &[CertificateDer<'_>], _: SystemTime) -> bool {
+        self.0
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the settings want an option")]
+fn trust(answer: bool) -> Option<Arc<dyn CertificateTrust>> {
+    Some(Arc::new(Trust(answer)))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the settings want an option")]
+fn users(names: &[&str]) -> Option<Arc<PasswordFile>> {
+    let mut text = String::new();
+    for name in names {
+        let hash = StoredHash::create(name.as_bytes(), HashAlgorithm::Sha512).expect("a hash");
+        text.push_str(&format!("{name}:{}\n", hash.as_str()));
+    }
+    Some(Arc::new(PasswordFile::parse(text).expect("a file").0))
+}
+
+fn authenticator(settings: AuthenticatorSettings) -> Authenticator {
+    let cache = CredentialCache::new(CacheSettings::default()).expect("random numbers");
+    let verifier = Verifier::start(1, 8, Arc::new(cache)).expect("threads");
+    Authenticator::new(settings, Arc::new(verifier))
+}
+
+fn certificate(name: &str) -> CertificateIdentity {
+    identity(&Authority::new("ca").client(name, 1).certificate)
+}
+
+fn identity(pem: &str) -> CertificateIdentity {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    CertificateIdentity::from_der(&der)
+}
+
+fn credentials(username: Option<&str>, password: Option<&str>) -> Credentials {
+    Credentials {
+        username: username.map(str::to_owned),
+        password: password.map(Secret::from),
+        certificate: None,
+        address: IpAddr::from([127, 0, 0, 1]),
+    }
+}
+
+fn with_certificate(certificate: CertificateIdentity) -> Credentials {
+    Credentials {
+        certificate: Some(certificate),
+        ..credentials(Some("alice"), Some("wrong"))
+    }
+}
+
+async fn outcome(authenticator: &Authenticator, credentials: Credentials) -> String {
+    match authenticator.authenticate(credentials).await {
+        Verdict::Accept {
+            username, method, ..
+        } => format!("{method} {}", username.as_deref().unwrap_or("-")),
+        Verdict::Reject(reason) => reason.label().to_owned(),
+    }
+}
+
+async fn proof(settings: AuthenticatorSettings, credentials: Credentials) -> Proof {
+    match authenticator(settings).authenticate(credentials).await {
+        Verdict::Accept { proof, .. } => proof,
+        Verdict::Reject(reason) => panic!("{reason}"),
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_decision_is_that_of_mosquitto() {
+    // allow_anonymous, password file; user name, password; outcome
+    let cases = [
+        (false, None, None, None, "anonymous"),
+        (false, None, Some("alice"), Some("alice"), "bad_credentials"),
+        (true, None, None, None, "anonymous -"),
+        (true, None, None, Some("alice"), "anonymous -"),
+        (true, None, Some("alice"), None, "unchecked alice"),
+        (true, None, Some("alice"), Some("wrong"), "unchecked alice"),
+        (false, users(&["alice"]), None, None, "anonymous"),
+        (
+            false,
+            users(&["alice"]),
+            Some("alice"),
+            Some("alice"),
+            "password alice",
+        ),
+        (
+            false,
+            users(&["alice"]),
+            Some("alice"),
+            Some("wrong"),
+            "bad_credentials",
+        ),
+        (
+            false,
+            users(&["alice"]),
+            Some("alice"),
+            Some(""),
+            "bad_credentials",
+        ),
+        (
+            false,
+            users(&["alice"]),
+            Some("alice"),
+            None,
+            "bad_credentials",
+        ),
+        (
+            false,
+            users(&["alice"]),
+            Some("nobody"),
+            Some("alice"),
+            "bad_credentials",
+        ),
+        (
+            false,
+            users(&["alice"]),
+            Some(""),
+            Some("alice"),
+            "bad_credentials",
+        ),
+        // A password file holds for every client that gives a name.
+        (
+            true,
+            users(&["alice"]),
+            Some("alice"),
+            Some("wrong"),
+            "bad_credentials",
+        ),
+        (
+            true,
+            users(&["alice"]),
+            Some("nobody"),
+            Some("x"),
+            "bad_credentials",
+        ),
+        (true, users(&["alice"]), None, None, "anonymous -"),
+    ];
+    for (index, (allow_anonymous, passwords, username, password, expected)) in
+        cases.into_iter().enumerate()
+    {
+        let authenticator = authenticator(AuthenticatorSettings {
+            allow_anonymous,
+            passwords,
+            ..AuthenticatorSettings::default()
+        });
+        let credentials = credentials(username, password);
+        assert_eq!(
+            outcome(&authenticator, credentials).await,
+            expected,
+            "case {index}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_the_certificate_is_the_identity_nothing_else_counts() {
+    for (identity, expected) in [
+        (Identity::CommonName, "certificate bob"),
+        (Identity::Subject, "certificate CN=bob"),
+    ] {
+        let authenticator = authenticator(AuthenticatorSettings {
+            allow_anonymous: true,
+            identity: Some(identity),
+            passwords: users(&["alice"]),
+            certificates: trust(true),
+        });
+        // The user name alice of CONNECT is dropped, and so is its wrong password.
+        let bob = with_certificate(certificate("bob"));
+        assert_eq!(outcome(&authenticator, bob).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_the_identity_is_missing_even_where_none_is_required() {
+    let authenticator = authenticator(AuthenticatorSettings {
+        allow_anonymous: true,
+        identity: Some(Identity::CommonName),
+        passwords: users(&["alice"]),
+        certificates: None,
+    });
+    let alice = credentials(Some("alice"), Some("alice"));
+    assert_eq!(outcome(&authenticator, alice).await, "no_certificate");
+}
+
+#[tokio::test]
+async fn a_certificate_that_names_nobody_is_refused() {
+    let authenticator = authenticator(AuthenticatorSettings {
+        identity: Some(Identity::CommonName),
+        certificates: trust(true),
+        ..AuthenticatorSettings::default()
+    });
+    for name in ["", "bob\0", "bob\r\n"] {
+        let nobody = with_certificate(certificate(name));
+        assert_eq!(
+            outcome(&authenticator, nobody).await,
+            "certificate_identity"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_required_certificate_does_not_replace_the_password() {
+    let authenticator = authenticator(AuthenticatorSettings {
+        passwords: users(&["alice"]),
+        certificates: trust(true),
+        ..AuthenticatorSettings::default()
+    });
+    let wrong = with_certificate(certificate("alice"));
+    assert_eq!(outcome(&authenticator, wrong).await, "bad_credentials");
+    let right = Credentials {
+        password: Some(Secret::from("alice")),
+        ..with_certificate(certificate("bob"))
+    };
+    assert_eq!(outcome(&authenticator, right).await, "password alice");
+    let without = credentials(Some("alice"), Some("alice"));
+    assert_eq!(outcome(&authenticator, without).await, "no_certificate");
+}
+
+#[tokio::test]
+async fn a_resumed_session_is_no_way_around_a_revocation_or_the_end_of_a_certificate() {
+    let settings = |certificates| AuthenticatorSettings {
+        identity: Some(Identity::CommonName),
+        certificates,
+        ..AuthenticatorSettings::default()
+    };
+    let resumed = || with_certificate(certificate("bob").resumed());
+    let trusting = authenticator(settings(trust(true)));
+    assert_eq!(outcome(&trusting, resumed()).await, "certificate bob");
+    let revoked = authenticator(settings(trust(false)));
+    assert_eq!(outcome(&revoked, resumed()).await, "certificate_identity");
+    let mut params = params("bob");
+    validity(&mut params, -2 * DAY, -DAY);
+    let expired = identity(&Authority::new("ca").sign(&params).certificate);
+    let expired = with_certificate(expired.resumed());
+    assert_eq!(outcome(&trusting, expired).await, "certificate_identity");
+}
+
+#[tokio::test]
+async fn a_removed_user_and_a_changed_password_end_the_right_to_be_connected() {
+    let settings = |passwords, allow_anonymous| AuthenticatorSettings {
+        passwords,
+        allow_anonymous,
+        ..AuthenticatorSettings::default()
+    };
+    let file = users(&["alice", "bob"]);
+    let alice = credentials(Some("alice"), Some("alice"));
+    let proof = proof(settings(file.clone(), false), alice).await;
+    let holds = |settings| authenticator(settings).still_holds(&proof);
+    assert!(holds(settings(file.clone(), false)));
+    assert!(holds(settings(file, true)));
+    assert!(!holds(settings(users(&["bob"]), true)));
+    // The same password under a new salt: nobody can know that it is the same.
+    assert!(!holds(settings(users(&["alice"]), false)));
+    assert!(!holds(settings(None, false)));
+    assert!(!holds(AuthenticatorSettings {
+        identity: Some(Identity::CommonName),
+        ..settings(users(&["alice"]), true)
+    }));
+}
+
+#[tokio::test]
+async fn anonymous_clients_stay_only_where_anonymous_clients_are_let_in() {
+    let settings = |allow_anonymous, passwords, certificates| AuthenticatorSettings {
+        allow_anonymous,
+        passwords,
+        certificates,
+        identity: None,
+    };
+    let anonymous = proof(settings(true, None, None), credentials(None, None)).await;
+    let claimed = proof(settings(true, None, None), credentials(Some("x"), None)).await;
+    let holds = |settings, proof| authenticator(settings).still_holds(proof);
+    assert!(holds(settings(true, None, None), &anonymous));
+    assert!(holds(settings(true, users(&["x"]), None), &anonymous));
+    assert!(!holds(settings(false, None, None), &anonymous));
+    assert!(!holds(settings(true, None, trust(true)), &anonymous));
+    assert!(holds(settings(true, None, None), &claimed));
+    // A name that was taken on trust must be proved once there is a file of names.
+    assert!(!holds(settings(true, users(&["x"]), None), &claimed));
+}
+
+#[tokio::test]
+async fn a_client_whose_certificate_is_revoked_loses_its_connection() {
+    let settings = |identity, answer| AuthenticatorSettings {
+        identity,
+        passwords: users(&["alice"]),
+        allow_anonymous: true,
+        certificates: trust(answer),
+    };
+    let by_name = settings(Some(Identity::CommonName), true);
+    let by_name = proof(by_name, with_certificate(certificate("bob"))).await;
+    let holds = |settings, proof| authenticator(settings).still_holds(proof);
+    assert!(holds(settings(Some(Identity::CommonName), true), &by_name));
+    assert!(!holds(
+        settings(Some(Identity::CommonName), false),
+        &by_name
+    ));
+    // The other name is another user.
+    assert!(!holds(settings(Some(Identity::Subject), true), &by_name));
+    assert!(!holds(settings(None, true), &by_name));
+    // A client that proved a password behind a certificate needs both.
+    let anonymous = Credentials {
+        certificate: Some(certificate("bob")),
+        ..credentials(None, None)
+    };
+    let anonymous = proof(settings(None, true), anonymous).await;
+    assert!(holds(settings(None, true), &anonymous));
+    assert!(!holds(settings(None, false), &anonymous));
+}
+
+#[tokio::test]
+async fn an_open_listener_lets_everybody_in_under_the_name_they_give() {
+    let open = Authenticator::open();
+    assert_eq!(outcome(&open, credentials(None, None)).await, "anonymous -");
+    let named = credentials(Some("x"), Some("y"));
+    assert_eq!(outcome(&open, named).await, "unchecked x");
+}
+
+#[test]
+fn methods_are_a_closed_set() {
+    assert_eq!(
+        Authenticator::methods(),
+        ["anonymous", "password", "certificate", "unchecked", "none"]
+    );
+}

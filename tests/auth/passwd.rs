@@ -1,0 +1,182 @@
+//! `portcullis passwd` beside `mosquitto_passwd`: the same options, and files both can read.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use portcullis::auth::{HashAlgorithm, PasswordFile};
+
+use crate::material::Place;
+
+fn passwd(arguments: &[&str], file: &Path, rest: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("passwd")
+        .args(arguments)
+        .arg(file)
+        .args(rest)
+        .output()
+        .expect("the program runs")
+}
+
+fn read(file: &Path) -> PasswordFile {
+    let text = std::fs::read(file).expect("it is there");
+    PasswordFile::parse(text).expect("a password file").0
+}
+
+fn is_password(file: &Path, user: &str, password: &str) -> bool {
+    let file = read(file);
+    let hash = file.hash_of(user).expect("the user is in the file");
+    hash.verify(password.as_bytes()) == Ok(true)
+}
+
+#[test]
+fn users_are_added_changed_and_deleted_and_the_file_is_for_its_owner_alone() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    assert!(
+        passwd(&["-b", "-c"], &file, &["alice", "one"])
+            .status
+            .success()
+    );
+    assert!(passwd(&["-b"], &file, &["bob", "two"]).status.success());
+    assert!(is_password(&file, "alice", "one") && is_password(&file, "bob", "two"));
+    let algorithm = read(&file).hash_of("alice").expect("in it").algorithm();
+    assert_eq!(algorithm, HashAlgorithm::default());
+    let mode = std::fs::metadata(&file)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(passwd(&["-b"], &file, &["alice", "new"]).status.success());
+    assert!(is_password(&file, "alice", "new") && !is_password(&file, "alice", "one"));
+    assert!(passwd(&["-D"], &file, &["alice"]).status.success());
+    assert!(read(&file).hash_of("alice").is_none() && read(&file).len() == 1);
+}
+
+#[test]
+fn each_kind_of_hash_can_be_chosen() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    for (name, prefix) in [
+        ("argon2id", "$argon2id$"),
+        ("sha512-pbkdf2", "$7$"),
+        ("sha512", "$6$"),
+    ] {
+        let done = passwd(&["-H", name, "-b", "-c"], &file, &["u", "secret"]);
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        assert!(text.starts_with(&format!("u:{prefix}")), "{text}");
+        assert!(is_password(&file, "u", "secret"));
+    }
+    assert!(
+        !passwd(&["-H", "md5", "-b", "-c"], &file, &["u", "secret"])
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn names_that_would_break_the_file_are_refused_and_it_stays_as_it_is() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    assert!(
+        passwd(&["-b", "-c"], &file, &["alice", "one"])
+            .status
+            .success()
+    );
+    let before = std::fs::read(&file).expect("it is there");
+    for name in ["a:b", "a\nb", ""] {
+        let done = passwd(&["-b"], &file, &[name, "x"]);
+        assert!(!done.status.success(), "{name:?}");
+        assert!(!done.stderr.is_empty());
+    }
+    assert!(!passwd(&["-D"], &file, &["nobody"]).status.success());
+    assert_eq!(std::fs::read(&file).expect("it is there"), before);
+}
+
+#[test]
+fn a_file_with_passwords_in_clear_is_hashed_in_place() {
+    let place = Place::new();
+    let file = place.write("passwd", "alice:one\nbob:two\n");
+    assert!(passwd(&["-U"], &file, &[]).status.success());
+    assert!(is_password(&file, "alice", "one") && is_password(&file, "bob", "two"));
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    assert!(!text.contains("one") && !text.contains(":two"), "{text}");
+}
+
+#[test]
+fn what_mosquitto_passwd_writes_we_verify() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    let made = Command::new("mosquitto_passwd")
+        .args(["-b", "-c"])
+        .arg(&file)
+        .args(["alice", "secret"])
+        .output()
+        .expect("scripts/test.sh installs mosquitto");
+    assert!(made.status.success());
+    assert!(is_password(&file, "alice", "secret") && !is_password(&file, "alice", "other"));
+}
+
+#[test]
+fn what_we_write_mosquitto_accepts() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    let made = passwd(
+        &["-H", "sha512-pbkdf2", "-b", "-c"],
+        &file,
+        &["alice", "secret"],
+    );
+    assert!(made.status.success());
+    let port = {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        held.local_addr().expect("an address").port()
+    };
+    let mut conf = format!(
+        "listener {port} 127.0.0.1\npassword_file {}\n",
+        file.display()
+    );
+    if nix::unistd::geteuid().is_root() {
+        conf.push_str("user root\n");
+    }
+    let conf = place.write("mosquitto.conf", conf);
+    let mut broker = Command::new("/usr/sbin/mosquitto")
+        .arg("-c")
+        .arg(conf)
+        .spawn()
+        .expect("scripts/test.sh installs mosquitto");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            std::time::Instant::now() < until,
+            "mosquitto does not listen"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let publish = |password: &str| {
+        Command::new("mosquitto_pub")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-u",
+                "alice",
+                "-P",
+                password,
+            ])
+            .args(["-t", "a", "-m", "x", "-q", "1"])
+            .output()
+            .expect("scripts/test.sh installs mosquitto-clients")
+            .status
+            .success()
+    };
+    let (right, wrong) = (publish("secret"), publish("wrong"));
+    broker.kill().expect("it runs");
+    broker.wait().expect("it ends");
+    assert!(right && !wrong);
+}
