@@ -60,6 +60,7 @@ kinds! {
     QoS, "qos_3", MALFORMED_PACKET, "MQTT-3.3.1-4";
     DupWithQos0, "dup_with_qos_0", MALFORMED_PACKET, "MQTT-3.3.1-2";
     SubscriptionOptions, "subscription_options", MALFORMED_PACKET, "MQTT-3.8.3-5";
+    SubscriptionQoS, "subscription_qos_3", PROTOCOL_ERROR, "MQTT-4.13.1-1";
     RetainHandling, "retain_handling_3", PROTOCOL_ERROR, "MQTT-4.13.1-1";
     NoFilter, "no_topic_filter", PROTOCOL_ERROR, "MQTT-3.8.3-2";
     UnknownProperty, "unknown_property", MALFORMED_PACKET, "MQTT-4.13.1-1";
@@ -68,6 +69,7 @@ kinds! {
     PropertyValue, "property_value", PROTOCOL_ERROR, "MQTT-4.13.1-1";
     UserProperties, "too_many_user_properties", PACKET_TOO_LARGE, "MQTT-4.13.1-1";
     AuthDataWithoutMethod, "auth_data_without_method", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    AuthMethodMissing, "auth_method_missing", PROTOCOL_ERROR, "MQTT-4.12.0-5";
     TopicAliasZero, "topic_alias_zero", TOPIC_ALIAS_INVALID, "MQTT-3.3.2-8";
     ReasonCode, "reason_code", MALFORMED_PACKET, "MQTT-4.13.1-1";
 }
