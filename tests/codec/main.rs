@@ -1,0 +1,18 @@
+//! The codec against the standard: malformed packets as a table, valid ones field by field, split
+//! and mutated ones, and what other implementations make of the same bytes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod corpus;
+mod encoders;
+mod malformed;
+mod malformed_connect;
+mod malformed_publish;
+mod malformed_requests;
+mod splits;
+mod valid;
+mod valid_connect;
+mod wire;
