@@ -12,6 +12,8 @@ mod malformed;
 mod malformed_connect;
 mod malformed_publish;
 mod malformed_requests;
+mod mutate;
+mod mutation;
 mod splits;
 mod valid;
 mod valid_connect;
