@@ -7,13 +7,19 @@
 )]
 
 mod corpus;
+mod differential;
 mod encoders;
+mod generate;
 mod malformed;
 mod malformed_connect;
 mod malformed_publish;
 mod malformed_requests;
+mod mqttbytes_findings;
 mod mutate;
 mod mutation;
+mod oracle_mqttbytes;
+mod oracle_rmqtt;
+mod oracles;
 mod splits;
 mod valid;
 mod valid_connect;

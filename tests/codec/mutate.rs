@@ -39,8 +39,9 @@ const BORDERS: [u8; 12] = [
 ];
 
 /// Whole properties, good and bad.
-const PROPERTIES: [&[u8]; 16] = [
+const PROPERTIES: [&[u8]; 17] = [
     &[0x01, 0x01],
+    &[0x02, 0, 0, 0, 0],
     &[0x02, 0, 0, 0, 9],
     &[0x03, 0, 1, b't'],
     &[0x08, 0, 1, b'r'],
