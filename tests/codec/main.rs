@@ -24,3 +24,12 @@ mod splits;
 mod valid;
 mod valid_connect;
 mod wire;
+
+#[test]
+fn the_notation_means_what_it_says() {
+    assert_eq!(
+        wire::wire(r#"30 ("a/b" (01 01) 'hi')"#),
+        [0x30, 10, 0, 3, b'a', b'/', b'b', 2, 1, 1, b'h', b'i']
+    );
+    assert_eq!(wire::varint(300), [0xAC, 0x02]);
+}

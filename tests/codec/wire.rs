@@ -67,12 +67,3 @@ pub(crate) fn varint(length: usize) -> Vec<u8> {
         out.push(low + 128);
     }
 }
-
-#[test]
-fn the_notation_means_what_it_says() {
-    assert_eq!(
-        wire(r#"30 ("a/b" (01 01) 'hi')"#),
-        [0x30, 10, 0, 3, b'a', b'/', b'b', 2, 1, 1, b'h', b'i']
-    );
-    assert_eq!(varint(300), [0xAC, 0x02]);
-}
