@@ -96,7 +96,8 @@ pub fn encode_ack(
     reason_string: Option<&str>,
 ) {
     let [high, low] = packet_id.get().to_be_bytes();
-    let reason_string = reason_string.filter(|_| version.is_v5());
+    // Cut first: the lengths before it count what is written.
+    let reason_string = reason_string.filter(|_| version.is_v5()).map(encode::cut);
     match reason_string {
         // Success without properties is left out: the short form says the same.
         None if !version.is_v5() || reason == ReasonCode::SUCCESS => {

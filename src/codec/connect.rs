@@ -83,12 +83,10 @@ pub fn decode_connect<'a>(frame: &'a [u8], limits: &Limits) -> Result<Connect<'a
     if first >> 4 != frame::CONNECT {
         return Err(DecodeError::not_connect());
     }
-    if first & 0x0F != 0 {
-        return Err(MalformedKind::Flags.into());
-    }
     let mut reader = Reader::new(body);
     let (version, bridge) = version(&mut reader)?;
-    body_of(reader, version, bridge, limits)
+    frame::check_flags(frame::CONNECT, first & 0x0F, version)
+        .and_then(|()| body_of(reader, version, bridge, limits))
         .map_err(|kind| DecodeError::from(kind).with_version(version))
 }
 
@@ -151,7 +149,8 @@ fn body_of<'a>(
 }
 
 fn check_flags(flags: u8, version: Version) -> Result<(), MalformedKind> {
-    if flags & FLAG_RESERVED != 0 {
+    // [MQTT-3.1.2-3]; in 3.1 the bit is unused.
+    if version != Version::V31 && flags & FLAG_RESERVED != 0 {
         return Err(MalformedKind::ConnectFlags);
     }
     let will_qos = (flags >> 3) & 3;

@@ -69,37 +69,44 @@ pub struct Auth<'a> {
     /// Continue or re-authenticate.
     pub reason: ReasonCode,
     /// Authentication Method.
-    pub method: Option<&'a str>,
+    pub method: &'a str,
     /// Authentication Data: a secret.
     pub data: Option<&'a [u8]>,
 }
 
 pub(crate) fn decode_auth<'a>(body: &'a [u8], limits: &Limits) -> Result<Auth<'a>, MalformedKind> {
     let mut reader = Reader::new(body);
-    let mut auth = Auth {
-        reason: ReasonCode::SUCCESS,
-        method: None,
-        data: None,
-    };
-    if !reader.is_empty() {
-        auth.reason = ReasonCode(reader.u8()?);
-        if !matches!(auth.reason.0, 0x00 | 0x18 | 0x19) {
-            return Err(MalformedKind::ReasonCode);
-        }
-        if !reader.is_empty() {
-            let (mut properties, _) =
-                Properties::read(&mut reader, Place::Auth, limits.max_user_properties)?;
-            while let Some((property, value)) = properties.next()? {
-                match property {
-                    id::AUTHENTICATION_METHOD => auth.method = Some(value.text()),
-                    id::AUTHENTICATION_DATA => auth.data = Some(value.binary()),
-                    _ => {}
-                }
-            }
+    // The short forms without properties lack the method, which every AUTH must name.
+    if reader.is_empty() {
+        return Err(MalformedKind::AuthMethodMissing);
+    }
+    let reason = ReasonCode(reader.u8()?);
+    // Success is the server's to say [MQTT-3.15.2-1].
+    if !matches!(
+        reason,
+        ReasonCode::CONTINUE_AUTHENTICATION | ReasonCode::RE_AUTHENTICATE
+    ) {
+        return Err(MalformedKind::ReasonCode);
+    }
+    if reader.is_empty() {
+        return Err(MalformedKind::AuthMethodMissing);
+    }
+    let (mut method, mut data) = (None, None);
+    let (mut properties, _) =
+        Properties::read(&mut reader, Place::Auth, limits.max_user_properties)?;
+    while let Some((property, value)) = properties.next()? {
+        match property {
+            id::AUTHENTICATION_METHOD => method = Some(value.text()),
+            id::AUTHENTICATION_DATA => data = Some(value.binary()),
+            _ => {}
         }
     }
     reader.finish()?;
-    Ok(auth)
+    Ok(Auth {
+        reason,
+        method: method.ok_or(MalformedKind::AuthMethodMissing)?,
+        data,
+    })
 }
 
 /// Appends PINGRESP.

@@ -1,11 +1,17 @@
 //! Pieces that several encoders share.
 
-/// Appends a string with its length. Strings of ours are far below the bound of 65,535 bytes and
-/// those of others were bounded when they came in; a longer one is cut at a character.
+/// What of `text` is written: strings of ours are far below the bound of 65,535 bytes and those of
+/// others were bounded when they came in; a longer one is cut at a character.
+#[inline]
+pub(crate) fn cut(text: &str) -> &str {
+    let length = text.floor_char_boundary(text.len().min(usize::from(u16::MAX)));
+    text.get(..length).unwrap_or_default()
+}
+
+/// Appends a string with its length.
 #[inline]
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
-    let length = text.floor_char_boundary(text.len().min(usize::from(u16::MAX)));
-    binary(out, text.as_bytes().get(..length).unwrap_or_default());
+    binary(out, cut(text).as_bytes());
 }
 
 /// Appends binary data with its length, at most 65,535 bytes of it.

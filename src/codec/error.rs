@@ -21,7 +21,9 @@ macro_rules! kinds {
                 match self { $(Self::$name => $label,)* }
             }
 
-            /// The normative statement that was broken, in the numbers of MQTT 5.0.
+            /// The normative statement that was broken, in the numbers of MQTT 5.0; of 3.1.1 for a
+            /// password without user name, which 5.0 allows. Rules without a number of their own
+            /// have that of the rule that the connection must be closed [MQTT-4.13.1-1].
             pub fn statement(self) -> &'static str {
                 match self { $(Self::$name => $statement,)* }
             }
@@ -36,12 +38,12 @@ macro_rules! kinds {
 
 kinds! {
     LengthEncoding, "length_encoding", MALFORMED_PACKET, "MQTT-1.5.5-1";
-    TooLarge, "too_large", PACKET_TOO_LARGE, "MQTT-3.1.2-24";
-    Truncated, "truncated", MALFORMED_PACKET, "MQTT-2.1.4-1";
-    Surplus, "surplus_bytes", MALFORMED_PACKET, "MQTT-2.1.4-1";
+    TooLarge, "too_large", PACKET_TOO_LARGE, "MQTT-3.2.2-15";
+    Truncated, "truncated", MALFORMED_PACKET, "MQTT-4.13.1-1";
+    Surplus, "surplus_bytes", MALFORMED_PACKET, "MQTT-4.13.1-1";
     Flags, "reserved_flags", MALFORMED_PACKET, "MQTT-2.1.3-1";
-    ReservedType, "reserved_type", MALFORMED_PACKET, "MQTT-2.1.2-1";
-    PacketType, "packet_type", PROTOCOL_ERROR, "MQTT-2.1.2-1";
+    ReservedType, "reserved_type", MALFORMED_PACKET, "MQTT-4.13.1-1";
+    PacketType, "packet_type", PROTOCOL_ERROR, "MQTT-4.13.1-1";
     NotConnect, "first_packet_not_connect", PROTOCOL_ERROR, "MQTT-3.1.0-1";
     ProtocolName, "protocol_name", UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-1";
     ProtocolLevel, "protocol_level", UNSUPPORTED_PROTOCOL_VERSION, "MQTT-3.1.2-2";
@@ -58,16 +60,18 @@ kinds! {
     QoS, "qos_3", MALFORMED_PACKET, "MQTT-3.3.1-4";
     DupWithQos0, "dup_with_qos_0", MALFORMED_PACKET, "MQTT-3.3.1-2";
     SubscriptionOptions, "subscription_options", MALFORMED_PACKET, "MQTT-3.8.3-5";
-    RetainHandling, "retain_handling_3", PROTOCOL_ERROR, "MQTT-3.8.3-5";
+    SubscriptionQoS, "subscription_qos_3", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    RetainHandling, "retain_handling_3", PROTOCOL_ERROR, "MQTT-4.13.1-1";
     NoFilter, "no_topic_filter", PROTOCOL_ERROR, "MQTT-3.8.3-2";
-    UnknownProperty, "unknown_property", MALFORMED_PACKET, "MQTT-2.2.2-1";
-    PropertyNotAllowed, "property_not_allowed", PROTOCOL_ERROR, "MQTT-2.2.2-1";
-    DuplicateProperty, "duplicate_property", PROTOCOL_ERROR, "MQTT-2.2.2-2";
-    PropertyValue, "property_value", PROTOCOL_ERROR, "MQTT-2.2.2-2";
-    UserProperties, "too_many_user_properties", PACKET_TOO_LARGE, "MQTT-1.5.7-1";
-    AuthDataWithoutMethod, "auth_data_without_method", PROTOCOL_ERROR, "MQTT-3.1.2-30";
+    UnknownProperty, "unknown_property", MALFORMED_PACKET, "MQTT-4.13.1-1";
+    PropertyNotAllowed, "property_not_allowed", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    DuplicateProperty, "duplicate_property", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    PropertyValue, "property_value", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    UserProperties, "too_many_user_properties", PACKET_TOO_LARGE, "MQTT-4.13.1-1";
+    AuthDataWithoutMethod, "auth_data_without_method", PROTOCOL_ERROR, "MQTT-4.13.1-1";
+    AuthMethodMissing, "auth_method_missing", PROTOCOL_ERROR, "MQTT-4.12.0-5";
     TopicAliasZero, "topic_alias_zero", TOPIC_ALIAS_INVALID, "MQTT-3.3.2-8";
-    ReasonCode, "reason_code", MALFORMED_PACKET, "MQTT-2.4.0-1";
+    ReasonCode, "reason_code", MALFORMED_PACKET, "MQTT-4.13.1-1";
 }
 
 /// A packet that is not what MQTT allows. Made without allocation.

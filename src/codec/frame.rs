@@ -1,6 +1,7 @@
 //! Frames: where a packet ends, before anything in it is looked at.
 
 use super::error::{DecodeError, MalformedKind};
+use super::types::Version;
 use super::varint;
 
 pub(crate) const CONNECT: u8 = 1;
@@ -64,6 +65,27 @@ pub fn frame_length(buffer: &[u8], max_packet_bytes: usize) -> Result<Option<usi
         return Err(MalformedKind::TooLarge.into());
     }
     Ok(Some(total))
+}
+
+/// The low four bits of the first byte of everything but PUBLISH [MQTT-2.1.3-1].
+#[inline]
+pub(crate) fn check_flags(kind: u8, flags: u8, version: Version) -> Result<(), MalformedKind> {
+    let expected = match kind {
+        PUBREL | SUBSCRIBE | UNSUBSCRIBE => 0x02,
+        _ => 0x00,
+    };
+    // 3.1 has no reserved flags, only unused ones: those three are sent with QoS 1, and with DUP
+    // if they are repeated; of the others nothing is said.
+    let unused = match (version, expected) {
+        (Version::V31, 0x02) => 0x09,
+        (Version::V31, _) => 0x0F,
+        _ => 0x00,
+    };
+    if flags & !unused == expected {
+        Ok(())
+    } else {
+        Err(MalformedKind::Flags)
+    }
 }
 
 /// Parts a whole frame into its first byte and its body.

@@ -91,19 +91,7 @@ fn inner<'a>(
     if kind == frame::PUBLISH {
         return publish::decode(flags, body, version, limits).map(Packet::Publish);
     }
-    // [MQTT-2.1.3-1]; 3.1 sets DUP on repeated PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-    let expected = match kind {
-        frame::PUBREL | frame::SUBSCRIBE | frame::UNSUBSCRIBE => 0x02,
-        _ => 0,
-    };
-    let tolerated = if version == Version::V31 && expected == 0x02 {
-        0x08
-    } else {
-        0
-    };
-    if flags & !tolerated != expected {
-        return Err(MalformedKind::Flags);
-    }
+    frame::check_flags(kind, flags, version)?;
     match kind {
         frame::CONNECT => Ok(Packet::Connect),
         frame::PUBACK => ack::decode(AckKind::Puback, body, version, limits).map(Packet::Puback),

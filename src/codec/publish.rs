@@ -188,7 +188,7 @@ impl PublishHead<'_> {
     #[inline]
     pub fn packet_bytes(&self, version: Version) -> usize {
         let remaining = self.remaining_len(version);
-        if remaining > varint::MAX as usize {
+        if remaining > varint::MAX as usize || self.topic.len() > topic::MAX_BYTES {
             return usize::MAX;
         }
         remaining

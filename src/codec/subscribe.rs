@@ -54,7 +54,7 @@ fn entry<'a>(reader: &mut Reader<'a>) -> Result<SubscribeFilter<'a>, MalformedKi
     let options = reader.u8()?;
     Ok(SubscribeFilter {
         filter,
-        qos: QoS::from_bits(options & 3).ok_or(MalformedKind::SubscriptionOptions)?,
+        qos: QoS::from_bits(options & 3).ok_or(MalformedKind::SubscriptionQoS)?,
         no_local: options & 0x04 != 0,
         retain_as_published: options & 0x08 != 0,
         retain_handling: (options >> 4) & 3,
@@ -95,8 +95,12 @@ pub(crate) fn decode_subscribe<'a>(
 
 fn check_options(options: u8, version: Version) -> Result<(), MalformedKind> {
     let reserved = if version.is_v5() { 0xC0 } else { 0xFC };
-    if options & reserved != 0 || options & 3 == 3 {
-        return Err(MalformedKind::SubscriptionOptions);
+    if options & reserved != 0 {
+        return Err(MalformedKind::SubscriptionOptions); // [MQTT-3.8.3-5]
+    }
+    // Section 3.8.3.1 makes these Protocol Errors and the reserved bits Malformed Packets.
+    if options & 3 == 3 {
+        return Err(MalformedKind::SubscriptionQoS);
     }
     if (options >> 4) & 3 == 3 {
         return Err(MalformedKind::RetainHandling);
