@@ -241,6 +241,10 @@ impl Broker {
                 }
             }
             Claim::Wait(session, handover) => Claimed::Wait { session, handover },
+            // One that is over belongs to nobody, though it was not cleared away yet.
+            Claim::NotOwner if self.end_if_over(client_id, now, wakes) => {
+                self.claim(client_id, owner, clean_start, now, wakes)
+            }
             Claim::NotOwner => Claimed::Refused(DenyReason::SessionOwner),
             Claim::Full => Claimed::Refused(DenyReason::MaxClients),
         }
@@ -540,6 +544,21 @@ impl Broker {
                 .fetch_add(fanout.dropped_full, Ordering::Relaxed);
         }
         fanout
+    }
+
+    fn end_if_over(&self, client_id: &ClientId, now: Instant, wakes: &mut Wakes) -> bool {
+        let Some(session) = self.registry.find(client_id) else {
+            return false;
+        };
+        if Registry::times(&session)[0].is_none_or(|until| until > now) {
+            return false;
+        }
+        let Due::Expired(parked) = self.registry.due(&session, now) else {
+            return false;
+        };
+        self.end_parked(&session, *parked, now, wakes);
+        self.expired_sessions.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     /// Does what is due at `now`: parked sessions that expire, wills whose delay is over. Returns

@@ -490,6 +490,11 @@ impl Serving {
             }
         }
         if !self.replay.is_empty() {
+            if self.connection.is_window_shut() {
+                // Only the client can open it: until then what comes counts as waiting.
+                let held = self.connection.held();
+                session.mailbox.give_back(&mut core.deliveries, held);
+            }
             return;
         }
         if core.deliveries.is_empty() {

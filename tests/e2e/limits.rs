@@ -316,3 +316,37 @@ fn one_subscribe_with_many_filters_is_answered_filter_by_filter() {
     let suback = inside.receive();
     assert_eq!(suback.body.len(), 3 + 100);
 }
+
+#[test]
+fn who_does_not_acknowledge_retained_messages_gets_no_longer_queue_than_others() {
+    let site = site("max_queued_messages 10\nmax_inflight_messages 5");
+    let broker = site.start();
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(4, "i", "inside"));
+    for number in 0..50_u16 {
+        let topic = format!("demo/kept/{number}");
+        inside.send(&publish(4, &topic, b"x", 1, number + 1, true, &[]));
+        assert_eq!(inside.receive().first, 0x40);
+    }
+    let (mut stuck, _) = Raw::hello(site.plain, &Hello::new(4, "stuck", "inside"));
+    assert_eq!(stuck.subscribe(&[("demo/#", 1)]), [1]);
+    // Five are on their way, the others are looked up when these are acknowledged.
+    let first = stuck.unacknowledged();
+    for id in 100..200 {
+        assert_eq!(inside.publish_acked("demo/live", "y", id), 0);
+    }
+    broker.metric_becomes(
+        "portcullis_messages_dropped_total{reason=\"queue_full\"}",
+        90.0,
+    );
+    stuck.send(&crate::support::raw::ack(
+        0x40,
+        first.id.expect("an identifier"),
+    ));
+    let mut live = 0;
+    for _ in 1..50 + 10 {
+        let message = stuck.message();
+        live += usize::from(message.topic == "demo/live");
+    }
+    assert_eq!(live, 10);
+    stuck.expect_silence();
+}

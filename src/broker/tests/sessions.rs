@@ -299,6 +299,19 @@ fn a_client_id_is_free_for_everybody_once_its_session_has_ended() {
 }
 
 #[test]
+fn a_session_that_is_over_keeps_nobody_out_though_nobody_has_cleared_it_away() {
+    let mut world = World::open();
+    let first = reader(&mut world, &expiring("device", 10));
+    world.disconnect(first);
+    let other = Hello::kept("device").user("other");
+    world.now += std::time::Duration::from_secs(9);
+    assert_eq!(world.refused(&other), DenyReason::SessionOwner);
+    world.now += std::time::Duration::from_secs(1);
+    assert!(!world.connect(&other).present);
+    assert_eq!(world.broker.counts().subscriptions, 0);
+}
+
+#[test]
 fn the_number_of_sessions_is_bounded_absent_ones_included() {
     let mut world = World::settings(Settings {
         max_sessions: Some(2),
