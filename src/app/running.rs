@@ -142,7 +142,7 @@ impl Running {
             Arc::new(cache),
         )?);
         let shared = Shared::new(
-            Broker::new(broker_settings(&settings), gate),
+            Broker::new(&broker_settings(&settings), gate),
             audit,
             traffic,
             Admission::new(generation::admission(&settings)),
@@ -211,6 +211,7 @@ impl Running {
                 retained_bytes: counts.retained_bytes,
                 queued_messages,
                 queued_bytes,
+                memory_pressed: shared.broker.is_pressed(),
                 banned: shared.bans.list(std::time::Instant::now()).len(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
@@ -334,6 +335,7 @@ impl Running {
                 policy.guard,
                 policy.max_topic_levels,
             ));
+        self.shared.broker.set(&broker_settings(&settings));
         self.shared.admission.set(generation::admission(&settings));
         self.shared.bans.set(generation::bans(&settings));
         // The order of listeners that is in use, so that the next reload compares with it.

@@ -423,6 +423,7 @@ impl Housekeeping {
         let mut wakes = Wakes::default();
         running.shared.broker.tick(now, &mut wakes);
         running.shared.audit.tick(now);
+        weigh(running);
         if now >= self.next_sweep {
             self.next_sweep = now + sweep_interval(running);
             running.shared.broker.expire_retained(now);
@@ -474,6 +475,24 @@ impl Housekeeping {
                 wakes,
             );
         }
+    }
+}
+
+/// Holds what is kept against `memory_limit`, and tells when it is reached and when it is not any more.
+fn weigh(running: &Running) {
+    let limit = running.settings.limits.memory_limit;
+    let limit = limit.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    match running.shared.broker.weigh(limit) {
+        Some((true, kept)) => tracing::warn!(
+            "memory_limit is reached: {kept} bytes are queued and retained; until it is less, what a \
+             client does not take is dropped and new retained messages are refused"
+        ),
+        Some((false, _)) => {
+            tracing::warn!(
+                "less than memory_limit is queued and retained: messages are kept again"
+            );
+        }
+        None => {}
     }
 }
 

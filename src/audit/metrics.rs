@@ -136,6 +136,8 @@ pub struct Gauges {
     pub queued_messages: usize,
     /// Their bytes.
     pub queued_bytes: usize,
+    /// Whether `memory_limit` is reached.
+    pub memory_pressed: bool,
     /// Addresses banned now.
     pub banned: usize,
     /// Passwords hashed.
@@ -497,9 +499,20 @@ impl Readings {
                     )?,
                     |g| g.queued_messages,
                 ),
-                (gauge("portcullis_queued_bytes", "Bytes of them.")?, |g| {
-                    g.queued_bytes
-                }),
+                (
+                    gauge(
+                        "portcullis_queued_bytes",
+                        "Bytes of the messages that wait for clients.",
+                    )?,
+                    |g| g.queued_bytes,
+                ),
+                (
+                    gauge(
+                        "portcullis_memory_pressed",
+                        "1 while memory_limit is reached: nothing more is kept for clients that do not take it.",
+                    )?,
+                    |g| usize::from(g.memory_pressed),
+                ),
                 (
                     gauge("portcullis_banned_addresses", "Addresses that are banned.")?,
                     |g| g.banned,

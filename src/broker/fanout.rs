@@ -108,7 +108,7 @@ fn push(
     let session = &target.session;
     match session
         .mailbox
-        .push(target.epoch, delivery, &session.limits)
+        .push(target.epoch, delivery, session.bounds.now())
     {
         Pushed::Queued => {}
         Pushed::QueuedWake => wakes.add(session),

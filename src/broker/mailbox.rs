@@ -22,6 +22,15 @@ pub struct QueueLimits {
     pub queue_qos0: bool,
 }
 
+/// The bounds at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueBounds {
+    /// For each session.
+    pub limits: QueueLimits,
+    /// `memory_limit` is reached: nothing more is kept for clients that do not take it.
+    pub pressed: bool,
+}
+
 impl Default for QueueLimits {
     fn default() -> Self {
         Self {
@@ -81,16 +90,16 @@ pub struct Mailbox {
 impl Mailbox {
     /// Adds a delivery made for the session of `epoch`.
     #[inline]
-    pub fn push(&self, epoch: u32, delivery: Delivery, limits: &QueueLimits) -> Pushed {
+    pub fn push(&self, epoch: u32, delivery: Delivery, bounds: QueueBounds) -> Pushed {
         let size = delivery.message.size_bytes();
         let mut inner = self.inner.lock();
         if inner.epoch != epoch {
             return Pushed::Stale;
         }
-        if !inner.live && delivery.qos == QoS::AtMostOnce && !limits.queue_qos0 {
+        if !inner.live && delivery.qos == QoS::AtMostOnce && !bounds.limits.queue_qos0 {
             return Pushed::Away;
         }
-        if inner.is_full(size, limits) {
+        if inner.is_full(size, bounds) {
             return Pushed::Full;
         }
         inner.bytes += size;
@@ -217,7 +226,8 @@ impl Inner {
         self.queue.len() > BURST_MESSAGES / 4 || self.bytes > BURST_BYTES / 4
     }
 
-    fn is_full(&self, size: usize, limits: &QueueLimits) -> bool {
+    fn is_full(&self, size: usize, bounds: QueueBounds) -> bool {
+        let limits = bounds.limits;
         let (messages, bytes) = if self.live && !self.blocked {
             if self.queue.len() >= BURST_MESSAGES
                 || self.bytes + size > BURST_BYTES.max(limits.bytes)
@@ -232,6 +242,9 @@ impl Inner {
                 self.bytes + self.held_bytes,
             )
         };
+        if bounds.pressed && (!self.live || self.blocked || messages > 0) {
+            return true;
+        }
         // One message may always wait, however large: it was within the packet bounds.
         let one = messages == 0;
         (limits.messages != 0 && messages >= limits.messages)

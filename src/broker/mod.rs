@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod bounds;
 mod expiry;
 mod fanout;
 mod mailbox;
@@ -29,13 +30,15 @@ use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscr
 use crate::policy::{Admitted, Client, Decision, DenyReason, Gate, Rights};
 use crate::session::SessionState;
 
+pub use bounds::LiveQueue;
 pub use fanout::{Fanout, Wakes};
-pub use mailbox::{Mailbox, Pushed, QueueLimits};
+pub use mailbox::{Mailbox, Pushed, QueueBounds, QueueLimits};
 pub use registry::{Handover, Owner, PendingWill, Session, Signal, Signals};
 pub use retained::{Retain, RetainLimits, Retained};
 pub use rights::Rechecked;
 pub use router::{LastTopic, MatchCache, Routes, Target};
 
+use bounds::Live;
 use expiry::Agenda;
 use registry::{Claim, Due, Parked, Registry, Release};
 use router::Router;
@@ -131,7 +134,7 @@ pub struct Subscribed {
 /// The broker.
 #[derive(Debug)]
 pub struct Broker {
-    settings: Settings,
+    live: Live,
     gate: Arc<Gate>,
     registry: Registry,
     router: Router,
@@ -146,10 +149,10 @@ pub struct Broker {
 
 impl Broker {
     /// An empty broker that asks `gate`.
-    pub fn new(settings: Settings, gate: Arc<Gate>) -> Self {
+    pub fn new(settings: &Settings, gate: Arc<Gate>) -> Self {
         Self {
             router: Router::new(settings.duplicates),
-            settings,
+            live: Live::new(settings),
             gate,
             registry: Registry::default(),
             retained: Retained::default(),
@@ -160,6 +163,34 @@ impl Broker {
             expired_sessions: AtomicU64::new(0),
             dropped_queue_full: AtomicU64::new(0),
         }
+    }
+
+    /// Takes new settings; all but `duplicates` count from now on.
+    pub fn set(&self, settings: &Settings) {
+        self.live.set(settings);
+    }
+
+    /// Measures what is kept for clients that do not take it, and retained messages, against
+    /// `memory_limit`; `None` is no limit. Gives the bytes if the limit was reached or left since the
+    /// last time. Visits every session.
+    pub fn weigh(&self, limit_bytes: Option<usize>) -> Option<(bool, usize)> {
+        let Some(limit) = limit_bytes else {
+            return self.live.press(false).then_some((false, 0));
+        };
+        let kept = self.queued().1 + self.retained.counts().1;
+        // Some way below before more is kept, so that it does not flutter.
+        let enough = if self.live.is_pressed() {
+            limit - limit / 10
+        } else {
+            limit
+        };
+        let pressed = kept >= enough;
+        self.live.press(pressed).then_some((pressed, kept))
+    }
+
+    /// Whether `memory_limit` is reached.
+    pub fn is_pressed(&self) -> bool {
+        self.live.is_pressed()
     }
 
     /// The gate everything passes.
@@ -219,11 +250,11 @@ impl Broker {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Claimed {
-        let limits = self.settings.queue;
-        let maximum = self.settings.max_sessions;
+        let bounds = &self.live.queue;
+        let maximum = self.live.max_sessions();
         match self
             .registry
-            .claim(client_id, owner, clean_start, limits, maximum)
+            .claim(client_id, owner, clean_start, bounds, maximum)
         {
             Claim::New(session) => fresh(session),
             Claim::Parked(session, parked) => {
@@ -446,6 +477,7 @@ impl Broker {
         session: &Session,
         now: Instant,
     ) -> Vec<Delivery> {
+        let check = self.live.check_retain_source();
         // Neighbours in the tree often have one author: its rights are bound once.
         let mut known: Option<(Arc<Author>, Option<Rights>)> = None;
         let mut source_may_write = |message: &Message| {
@@ -466,7 +498,7 @@ impl Broker {
             .filter(|message| {
                 !(subscription.no_local && message.author.client_id == session.client_id)
             })
-            .filter(|message| !self.settings.check_retain_source || source_may_write(message))
+            .filter(|message| !check || source_may_write(message))
             .map(|message| Delivery {
                 qos: self.outgoing_qos(message.qos, subscription.qos),
                 retain: true,
@@ -494,8 +526,9 @@ impl Broker {
     /// Keeps a retained message that was not sent yet for a session that goes on; QoS 0 promises
     /// nothing. False if the session's queue has no room for more.
     pub fn keep_unsent(&self, state: &mut SessionState, delivery: Delivery) -> bool {
-        let limits = &self.settings.queue;
-        if (limits.messages != 0 && state.waiting() >= limits.messages)
+        let QueueBounds { limits, pressed } = self.live.queue.now();
+        if pressed
+            || (limits.messages != 0 && state.waiting() >= limits.messages)
             || (limits.bytes != 0 && state.waiting_bytes() >= limits.bytes)
         {
             return false;
@@ -520,7 +553,10 @@ impl Broker {
         let message = Arc::new(message.into_inner());
         let mut fanout = Fanout::default();
         if message.retain {
-            match self.retained.store(&message, &self.settings.retain) {
+            match self
+                .retained
+                .store(&message, &self.live.retain(), self.live.is_pressed())
+            {
                 Retain::Done => {}
                 Retain::Full => {
                     fanout.retain_full = true;
@@ -535,7 +571,7 @@ impl Broker {
         fanout::route(
             &message,
             &routes.list,
-            self.settings.upgrade_outgoing_qos,
+            self.live.upgrade_outgoing_qos(),
             wakes,
             &mut fanout,
         );
@@ -597,12 +633,12 @@ impl Broker {
 
     /// Whether QoS 0 messages wait for absent clients, for those who ask before they publish.
     pub fn queues_qos0(&self) -> bool {
-        self.settings.queue.queue_qos0
+        self.live.queue.now().limits.queue_qos0
     }
 
     /// The highest QoS this broker would deliver a message of `published` QoS with.
     pub fn outgoing_qos(&self, published: QoS, granted: QoS) -> QoS {
-        fanout::outgoing_qos(published, granted, self.settings.upgrade_outgoing_qos)
+        fanout::outgoing_qos(published, granted, self.live.upgrade_outgoing_qos())
     }
 }
 

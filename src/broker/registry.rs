@@ -17,7 +17,8 @@ use crate::message::{ClientId, Message};
 use crate::policy::Client;
 use crate::session::SessionState;
 
-use super::mailbox::{Mailbox, QueueLimits};
+use super::bounds::LiveQueue;
+use super::mailbox::Mailbox;
 
 /// Whose session it is: a session belongs to the identity that made it, whatever its Client
 /// Identifier (attack list, point 8).
@@ -112,7 +113,7 @@ pub struct Session {
     /// What waits for the client.
     pub mailbox: Mailbox,
     /// Bounds of the mailbox.
-    pub limits: QueueLimits,
+    pub bounds: Arc<LiveQueue>,
     live: AtomicBool,
     signals: AtomicU8,
     core: AtomicU16,
@@ -120,12 +121,12 @@ pub struct Session {
 }
 
 impl Session {
-    fn new(client_id: ClientId, owner: Owner, limits: QueueLimits) -> Self {
+    fn new(client_id: ClientId, owner: Owner, bounds: Arc<LiveQueue>) -> Self {
         Self {
             client_id,
             owner,
             mailbox: Mailbox::default(),
-            limits,
+            bounds,
             live: AtomicBool::new(false),
             signals: AtomicU8::new(0),
             core: AtomicU16::new(0),
@@ -235,7 +236,7 @@ impl Registry {
         client_id: &ClientId,
         owner: &Owner,
         clean_start: bool,
-        limits: QueueLimits,
+        bounds: &Arc<LiveQueue>,
         max_sessions: Option<usize>,
     ) -> Claim {
         loop {
@@ -244,7 +245,11 @@ impl Registry {
             let session = match self.sessions.entry(client_id.clone()) {
                 Entry::Vacant(_) if full => return Claim::Full,
                 Entry::Vacant(vacant) => {
-                    let session = Arc::new(Session::new(client_id.clone(), owner.clone(), limits));
+                    let session = Arc::new(Session::new(
+                        client_id.clone(),
+                        owner.clone(),
+                        Arc::clone(bounds),
+                    ));
                     vacant.insert(Arc::clone(&session));
                     return Claim::New(session);
                 }

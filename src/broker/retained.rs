@@ -66,9 +66,12 @@ impl Inner {
         true
     }
 
-    fn has_room(&self, message: &Arc<Message>, limits: &RetainLimits) -> bool {
+    fn has_room(&self, message: &Arc<Message>, limits: &RetainLimits, pressed: bool) -> bool {
         let replaced = self.tree.get(message.topic.as_str());
         let replaced = replaced.filter(|old| is_of_a_client(old));
+        if pressed && replaced.is_none_or(|old| old.size_bytes() < message.size_bytes()) {
+            return false;
+        }
         let messages = self.messages + usize::from(replaced.is_none());
         let bytes = self.bytes + message.size_bytes() - replaced.map_or(0, |old| old.size_bytes());
         (limits.messages == 0 || messages <= limits.messages)
@@ -95,14 +98,14 @@ impl std::fmt::Debug for Retained {
 
 impl Retained {
     /// Keeps `message` for its topic, or forgets the topic's if the payload is empty
-    /// [MQTT-3.3.1-6].
-    pub fn store(&self, message: &Arc<Message>, limits: &RetainLimits) -> Retain {
+    /// [MQTT-3.3.1-6]. With `pressed` nothing may grow.
+    pub fn store(&self, message: &Arc<Message>, limits: &RetainLimits, pressed: bool) -> Retain {
         let mut inner = self.inner.write();
         if message.payload.is_empty() {
             inner.remove(message.topic.as_str());
             return Retain::Done;
         }
-        if is_of_a_client(message) && !inner.has_room(message, limits) {
+        if is_of_a_client(message) && !inner.has_room(message, limits, pressed) {
             return Retain::Full;
         }
         inner.insert(message);

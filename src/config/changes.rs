@@ -196,6 +196,6 @@ fn listener_change(name: &str, before: Option<String>, after: Option<String>) ->
         listener: Some(name.to_owned()),
         before,
         after,
-        effect: Reload::Applied,
+        effect: Reload::NeedsRestart,
     }
 }

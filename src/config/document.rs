@@ -295,5 +295,6 @@ mosquitto drops some lines without a word. Here they are errors, because whoever
 - the same `listener` twice, and two sources for one ACL or password file.
 
 A single-valued line that is given twice replaces the first, as in mosquitto, with a warning. A listener
-that nobody could connect to gets a warning. A reload is all or nothing, and listeners may come and go.
+that nobody could connect to gets a warning. A reload is all or nothing. A listener
+that is added or taken away is so after a restart; until then those that are open stay open.
 ";

@@ -518,6 +518,7 @@ impl Serving {
         if !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
+        self.client.set_budget(shared.budget());
         let state = self.connection.session_mut();
         let mount_point = &self.listener.mount_point;
         let rechecked = shared

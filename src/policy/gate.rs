@@ -84,6 +84,11 @@ impl Client {
         self.budget.action
     }
 
+    /// The operator has set other rates; what was spent is forgotten if they differ.
+    pub fn set_budget(&mut self, settings: BudgetSettings) {
+        self.budget.set(settings);
+    }
+
     /// Whether it may be sent messages of this topic.
     pub fn may_receive(&self, topic: &str) -> bool {
         self.rights.may_receive(topic)

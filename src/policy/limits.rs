@@ -112,6 +112,14 @@ impl Budget {
         }
     }
 
+    pub(crate) fn set(&mut self, settings: BudgetSettings) {
+        let rate = |bucket: &Option<TokenBucket>| bucket.as_ref().map(|bucket| bucket.rate);
+        if rate(&self.messages) != settings.messages || rate(&self.bytes) != settings.bytes {
+            *self = Self::new(settings);
+        }
+        self.action = settings.action;
+    }
+
     /// Pays for one message of `size` bytes; takes nothing if either rate is used up.
     #[inline]
     pub(crate) fn pay(&mut self, size: usize, now: Instant) -> Result<(), Spent> {

@@ -71,8 +71,14 @@ fn listeners_are_compared_by_where_they_bind() {
                 "[127.0.0.1:1883] max_connections: 5 -> 6",
                 Reload::NewConnections
             ),
-            ("[[::1]:1884] listener: [::1]:1884 -> none", Reload::Applied),
-            ("[[::1]:1885] listener: none -> [::1]:1885", Reload::Applied),
+            (
+                "[[::1]:1884] listener: [::1]:1884 -> none",
+                Reload::NeedsRestart
+            ),
+            (
+                "[[::1]:1885] listener: none -> [::1]:1885",
+                Reload::NeedsRestart
+            ),
         ])
     );
 }

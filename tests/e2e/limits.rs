@@ -350,3 +350,40 @@ fn who_does_not_acknowledge_retained_messages_gets_no_longer_queue_than_others()
     assert_eq!(live, 10);
     stuck.expect_silence();
 }
+
+#[test]
+fn over_all_clients_no_more_is_kept_than_memory_limit_and_the_operator_is_told() {
+    let site = site("memory_limit 100000\nmax_queued_messages 1000");
+    let broker = site.start();
+    let hello = Hello::new(5, "away", "alice").kept();
+    let (mut alice, _) = Raw::hello(site.plain, &hello);
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 1)]), [1]);
+    alice.vanish();
+    broker.metric_becomes("portcullis_sessions_connected", 0.0);
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    let payload = "x".repeat(1_000);
+    for id in 1..=120 {
+        inside.publish_acked("demo/alice/answers/1", &payload, id);
+    }
+    broker.metric_becomes("portcullis_memory_pressed", 1.0);
+    assert!(
+        broker.log().contains("memory_limit is reached"),
+        "{}",
+        broker.log()
+    );
+    let dropped = "portcullis_messages_dropped_total{reason=\"queue_full\"}";
+    broker.metric_becomes(dropped, 0.0);
+    inside.publish_acked("demo/alice/answers/1", &payload, 121);
+    broker.metric_becomes(dropped, 1.0);
+    inside.publish_with("demo/kept", "x", 1, 122, true, &[]);
+    assert_eq!(inside.receive().body.get(2), Some(&0x97));
+    // Who reads is served as ever.
+    assert_eq!(inside.subscribe(&[("demo/live", 0)]), [0]);
+    inside.publish("demo/live", "live", 0, 0);
+    assert_eq!(inside.message().payload, "live");
+    let (mut alice, _) = Raw::hello(site.plain, &hello);
+    for _ in 0..120 {
+        alice.message();
+    }
+    broker.metric_becomes("portcullis_memory_pressed", 0.0);
+}

@@ -145,3 +145,52 @@ fn shown_certificate(site: &Site) -> String {
     let to = text.find("-----END").expect("its end");
     text[from..to].to_owned()
 }
+
+#[test]
+fn bounds_of_queues_retained_messages_sessions_and_rates_change_for_who_is_there() {
+    let site = site();
+    let broker = site.start();
+    let hello = Hello::new(5, "away", "alice").kept();
+    let (mut alice, _) = Raw::hello(site.plain, &hello);
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 1)]), [1]);
+    alice.vanish();
+    broker.metric_becomes("portcullis_sessions_connected", 0.0);
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    let conf = site.read("portcullis.conf");
+    let bounds = "max_queued_messages 3\nmax_retained_messages 1\nglobal_max_clients 2\n";
+    site.write("portcullis.conf", &format!("{conf}{bounds}"));
+    let told = broker.reload();
+    for name in [
+        "max_queued_messages (applied)",
+        "max_retained_messages (applied)",
+    ] {
+        let changes = told["changes"].as_str().expect("changes");
+        assert!(changes.contains(name), "{changes}");
+    }
+    for id in 1..=10 {
+        inside.publish_acked("demo/alice/answers/1", &id.to_string(), id);
+    }
+    broker.metric_becomes(
+        "portcullis_messages_dropped_total{reason=\"queue_full\"}",
+        7.0,
+    );
+    for (id, code) in [(20, 0), (21, 0x97)] {
+        inside.publish_with(&format!("demo/kept/{id}"), "x", 1, id, true, &[]);
+        let ack = inside.receive();
+        assert_eq!(ack.body.get(2).copied().unwrap_or(0) & 0x8F, code & 0x8F);
+    }
+    assert_eq!(
+        Raw::refused(site.plain, &Hello::new(5, "third", "bob")),
+        0x97
+    );
+    // A rate holds for a connection that was there before it.
+    site.write(
+        "portcullis.conf",
+        &format!("{conf}client_message_rate 1 2\nrate_action drop\n"),
+    );
+    broker.reload();
+    let codes: Vec<u8> = (30..36)
+        .map(|id| inside.publish_acked("demo/x", "x", id))
+        .collect();
+    assert!(codes.contains(&0x97), "{codes:?}");
+}

@@ -11,7 +11,7 @@ const WIDE: &str = "user reader\ntopic read plant/#\nuser writer\ntopic #\n";
 const NARROW: &str = "user reader\ntopic read plant/open\nuser writer\ntopic #\n";
 
 fn world(acl: &str, guard: SubscribeGuard) -> World {
-    World::new(Settings::default(), policy(&[Some(acl)], guard))
+    World::new(&Settings::default(), policy(&[Some(acl)], guard))
 }
 
 /// The policy changes while the session is parked: what was granted when it subscribed is not
@@ -67,7 +67,7 @@ fn under_the_filter_guard_a_resumed_session_is_judged_delivery_by_delivery() {
 #[test]
 fn a_session_resumed_by_a_listener_with_other_rules_has_the_rights_of_that_listener() {
     let mut world = World::new(
-        Settings::default(),
+        &Settings::default(),
         policy(&[Some(WIDE), Some(NARROW)], STRICT),
     );
     let mut writer = world.connect(&Hello::clean("writer"));
@@ -190,8 +190,8 @@ fn a_delivery_that_arrives_late_for_a_lost_subscription_is_still_refused() {
         identifiers: crate::message::Identifiers::new(),
     };
     let epoch = reader.session.mailbox.epoch();
-    let limits = reader.session.limits;
-    reader.session.mailbox.push(epoch, late, &limits);
+    let limits = reader.session.bounds.now();
+    reader.session.mailbox.push(epoch, late, limits);
     assert!(world.received(&mut reader).is_empty());
 }
 
@@ -204,7 +204,7 @@ fn retained_messages_are_withheld_once_their_author_may_not_write_them() {
             check_retain_source: check,
             ..Settings::default()
         };
-        let mut world = World::new(settings, policy(&[Some(acl)], STRICT));
+        let mut world = World::new(&settings, policy(&[Some(acl)], STRICT));
         let mut writer = world.connect(&Hello::clean("writer"));
         world.publish(&mut writer, retained("a", "x"));
         world

@@ -111,7 +111,7 @@ fn a_will_whose_author_may_not_write_it_any_more_is_not_published() {
     let revoked = "user mortal\ntopic read will/mortal\nuser watcher\ntopic #\n";
     let strict = SubscribeGuard::Strict;
     for (after, expected) in [(granted, 1), (revoked, 0)] {
-        let mut world = World::new(Settings::default(), policy(&[Some(granted)], strict));
+        let mut world = World::new(&Settings::default(), policy(&[Some(granted)], strict));
         let mut watcher = watcher(&mut world);
         let mortal = world.connect(&hello(60));
         world.leave_with(mortal, will(5));

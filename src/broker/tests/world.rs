@@ -125,14 +125,18 @@ pub(super) struct Newcomer {
 impl World {
     /// Everything is allowed.
     pub(super) fn open() -> Self {
-        Self::new(Settings::default(), policy(&[None], SubscribeGuard::Strict))
+        Self::new(
+            &Settings::default(),
+            policy(&[None], SubscribeGuard::Strict),
+        )
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "tests write it in place")]
     pub(super) fn settings(settings: Settings) -> Self {
-        Self::new(settings, policy(&[None], SubscribeGuard::Strict))
+        Self::new(&settings, policy(&[None], SubscribeGuard::Strict))
     }
 
-    pub(super) fn new(settings: Settings, policy: Policy) -> Self {
+    pub(super) fn new(settings: &Settings, policy: Policy) -> Self {
         let told = Arc::new(Told::default());
         let gate = Gate::new(policy, Arc::clone(&told) as Arc<dyn Observer>);
         Self {

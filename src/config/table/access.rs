@@ -178,6 +178,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .unit("entries")
     .default("10000")
+    .reload(Reload::NeedsRestart)
     .meaning(
         "Verified credentials remembered (as a keyed hash, in memory) so that a reconnect storm does not \
          hash every password again; 0 for none. Emptied on reload.",
@@ -189,6 +190,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .unit("seconds")
     .default("300")
+    .reload(Reload::NeedsRestart)
     .meaning("How long a verified credential is remembered."),
 ];
 

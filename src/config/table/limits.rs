@@ -113,6 +113,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Limits)
     .unit("bytes")
     .default("0")
+    .reload(Reload::NewConnections)
     .meaning("Bytes in flight to one client; one message may always pass. 0 is no limit."),
     Directive::global("max_queued_messages", "N", Value::Int(0..=INT, |settings, value| {
         settings.limits.max_queued_messages = limit(value);
@@ -150,8 +151,12 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Limits)
     .unit("bytes")
-    .default("0")
-    .meaning("Budget of queued and retained messages together (not of the heap); 0 is no limit."),
+    .profiles("1073741824", "0")
+    .meaning(
+        "Bytes queued for clients that do not take them and retained, over all clients, looked at every \
+         second. Above it what would be queued is dropped and new retained messages are refused (0x97). \
+         A message counts once for each client it waits for. 0 is no limit.",
+    ),
     Directive::global("client_message_rate", "N [BURST]", Value::Rate(|settings, rate| {
         settings.limits.client_message_rate = rate;
     }))

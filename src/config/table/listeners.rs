@@ -18,6 +18,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Listeners)
         .unset("127.0.0.1 and ::1, port 1883")
         .example("8883")
+        .reload(crate::config::directive::Reload::NeedsRestart)
     .meaning(
             "Opens a listener, on every address unless one is given; `0 PATH` is a Unix socket. The \
              listener directives after it belong to it.",

@@ -23,11 +23,15 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .unit("minutes")
     .unset("never")
     .example("1440")
-    .meaning("Retained messages are removed this long after they were published."),
+    .meaning(
+        "Retained messages whose Message Expiry Interval is over are removed this often, and every minute \
+         at least. They are not sent from the moment they expire.",
+    ),
     Directive::global("persistent_client_expiration", "N{s|h|d|w|m|y}", Value::Parsed(expiration))
         .section(Section::Protocol)
         .unset("never")
         .example("30d")
+        .reload(Reload::NewConnections)
     .meaning("Sessions are removed this long after their client left. A unit is needed; m is 30 days, y 365."),
     Directive::global("upgrade_outgoing_qos", "BOOL", Value::Bool(|settings, value| {
         settings.protocol.upgrade_outgoing_qos = value;
@@ -40,6 +44,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Protocol)
     .default("true")
+    .reload(Reload::NeedsRestart)
     .meaning("Overlapping subscriptions of a client deliver once each; false delivers once, with the highest QoS."),
     Directive::global("sys_interval", "SECONDS", Value::Int(0..=65_535, |settings, value| {
         settings.protocol.sys_interval = (value > 0).then(|| seconds(value));
