@@ -9,6 +9,7 @@
 mod corpus;
 mod differential;
 mod encoders;
+mod examine;
 mod generate;
 mod malformed;
 mod malformed_connect;
