@@ -21,6 +21,7 @@ mod mutation;
 mod oracle_mqttbytes;
 mod oracle_rmqtt;
 mod oracles;
+mod refusals;
 mod splits;
 mod valid;
 mod valid_connect;
