@@ -9,6 +9,7 @@
 mod corpus;
 mod differential;
 mod encoders;
+mod examine;
 mod generate;
 mod malformed;
 mod malformed_connect;
@@ -20,6 +21,7 @@ mod mutation;
 mod oracle_mqttbytes;
 mod oracle_rmqtt;
 mod oracles;
+mod refusals;
 mod splits;
 mod valid;
 mod valid_connect;

@@ -70,7 +70,8 @@ pub(crate) fn mutate(rng: &mut Rng, packet: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-fn change(rng: &mut Rng, packet: &mut Vec<u8>, other: &[u8]) {
+/// One change, wherever it falls.
+pub(crate) fn change(rng: &mut Rng, packet: &mut Vec<u8>, other: &[u8]) {
     if packet.is_empty() {
         packet.extend_from_slice(other);
         return;
