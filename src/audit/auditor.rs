@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::event::{Cause, Event};
-use super::flood::Floods;
+use super::flood::{Floods, Repeatable};
 use super::journal::Journal;
 use super::metrics::Families;
 use super::oplog::{LogClass, say};
@@ -53,13 +53,9 @@ impl Auditor {
     /// Counts and tells one event.
     pub fn record(&self, event: &Event<'_>) {
         self.count(event);
-        if let Some((name, who, topic, reason)) = repeated(event) {
-            let is_new = self
-                .floods
-                .is_new((name, who, topic, reason), Instant::now(), || {
-                    Value::Object(tell(event).json).to_string()
-                });
-            if !is_new {
+        if let Some(what) = repeated(event) {
+            let line = || Value::Object(tell(event).json).to_string();
+            if !self.floods.is_new(&what, Instant::now(), line) {
                 return;
             }
         }
@@ -72,21 +68,25 @@ impl Auditor {
 
     /// Ends flood windows that are over. To be called every second or so.
     pub fn tick(&self, now: Instant) {
-        for (line, repeated) in self.floods.over(now) {
-            let Ok(Value::Object(mut json)) = serde_json::from_str(&line) else {
+        for summary in self.floods.over(now) {
+            let Ok(Value::Object(mut json)) = serde_json::from_str(&summary.line) else {
                 continue;
             };
+            let repeated = summary.repeated;
             json.insert("repeated".into(), repeated.into());
-            say(
-                LogClass::Notice,
-                &format!(
-                    "{} more like: {}",
-                    repeated,
-                    json.get("message")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                ),
-            );
+            if summary.various {
+                json.insert("various".into(), true.into());
+            }
+            let example = json
+                .get("message")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let sentence = if summary.various {
+                format!("{repeated} more of this source, for example: {example}")
+            } else {
+                format!("{repeated} more like: {example}")
+            };
+            say(LogClass::Notice, &sentence);
             if self.journal.is_on() {
                 self.journal.write(stamped(json));
             }
@@ -159,55 +159,108 @@ impl Observer for Auditor {
     }
 }
 
-type FloodKey<'a> = (&'static str, String, &'a str, &'static str);
+/// Different denials of one source that are told in one window of ten seconds.
+const DENIALS: u32 = 100;
+/// Subscriptions of one client that are told in one window: more than it may have.
+const SUBSCRIPTIONS: u32 = 2_000;
 
-/// What makes two refusals the same; `None` for events that are always told.
-fn repeated<'a>(event: &Event<'a>) -> Option<FloodKey<'a>> {
-    match event {
+type FloodKey<'a> = (&'static str, String, &'a str, &'static str);
+type FloodOf<'a> = Repeatable<FloodKey<'a>, (&'static str, String)>;
+
+fn denial<'a>(kind: &'static str, who: &Who, topic: &'a str, reason: &'static str) -> FloodOf<'a> {
+    Repeatable {
+        key: (kind, name(who), topic, reason),
+        source: ("denial", origin(who)),
+        lines: DENIALS,
+    }
+}
+
+fn subscription<'a>(kind: &'static str, who: &Who, filter: &'a str) -> FloodOf<'a> {
+    Repeatable {
+        key: (kind, name(who), filter, ""),
+        source: ("subscription", name(who)),
+        lines: SUBSCRIPTIONS,
+    }
+}
+
+/// Of these nothing is known but the address.
+fn early<'a>(
+    kind: &'static str,
+    address: SocketAddr,
+    listener: &'a str,
+    reason: &'static str,
+) -> FloodOf<'a> {
+    Repeatable {
+        key: (kind, address.ip().to_string(), listener, reason),
+        source: ("early", address.ip().to_string()),
+        lines: DENIALS,
+    }
+}
+
+/// What makes two events the same, and who causes them; `None` for events that are always told.
+fn repeated<'a>(event: &Event<'a>) -> Option<FloodOf<'a>> {
+    Some(match *event {
         Event::Denied {
             who,
             action,
             topic,
-            denial,
-        } => Some((action.label(), name(who), topic, denial.reason.label())),
-        Event::WouldDeny { who, topic, denial } => {
-            Some(("would_deny", name(who), topic, denial.reason.label()))
+            denial: why,
+        } => denial(action.label(), who, topic, why.reason.label()),
+        Event::WouldDeny {
+            who,
+            topic,
+            denial: why,
+        } => denial("would_deny", who, topic, why.reason.label()),
+        Event::SubscriptionLost {
+            who,
+            filter,
+            denial: why,
+        } => denial("lost", who, filter, why.reason.label()),
+        Event::ProtocolError { who, label, .. } => denial("protocol", who, "", label),
+        Event::ConnectRefused { who, denial: why } => {
+            // Names are what an attacker makes up; the address is what he has.
+            let mut refused = denial("connect", who, "", why.reason.label());
+            refused.key.1 = format!("{}\n{}", name(who), origin(who));
+            refused
         }
-        Event::ConnectRefused { who, denial } => {
-            let address = who.address.map(|address| address.ip().to_string());
-            Some((
-                "connect",
-                format!("{}\n{}", name(who), address.unwrap_or_default()),
-                "",
-                denial.reason.label(),
-            ))
-        }
+        Event::Subscribed { who, filter, .. } => subscription("subscribed", who, filter),
+        Event::Unsubscribed { who, filter } => subscription("unsubscribed", who, filter),
         Event::RefusedEarly {
             address,
             listener,
             reason,
             ..
-        } => Some(("early", address.ip().to_string(), listener, reason.label())),
+        } => early("early", address, listener, reason.label()),
         Event::TlsFailed {
             address,
             listener,
             label,
             ..
-        } => Some(("tls", address.ip().to_string(), listener, label)),
+        } => early("tls", address, listener, label),
         Event::MalformedConnect {
             address,
             listener,
             label,
             ..
-        } => Some(("malformed", address.ip().to_string(), listener, label)),
+        } => early("malformed", address, listener, label),
         Event::GreetTimeout {
             address,
             listener,
             stage,
-        } => Some(("timeout", address.ip().to_string(), listener, stage)),
-        Event::AcceptFailed { listener, .. } => Some(("accept", String::new(), listener, "")),
-        _ => None,
-    }
+        } => early("timeout", address, listener, stage),
+        Event::AcceptFailed { listener, .. } => Repeatable {
+            key: ("accept", String::new(), listener, ""),
+            source: ("accept", listener.to_owned()),
+            lines: DENIALS,
+        },
+        _ => return None,
+    })
+}
+
+/// The address of a client; of a local one its name.
+fn origin(who: &Who) -> String {
+    who.address
+        .map_or_else(|| name(who), |address| address.ip().to_string())
 }
 
 fn name(who: &Who) -> String {
