@@ -194,3 +194,41 @@ fn bounds_of_queues_retained_messages_sessions_and_rates_change_for_who_is_there
         .collect();
     assert!(codes.contains(&0x97), "{codes:?}");
 }
+
+#[test]
+fn a_certificate_that_is_revoked_ends_its_connection_and_its_neighbour_stays() {
+    let site = Site::new();
+    site.write("acl.conf", ACL);
+    site.write("clients.crl", &MATERIAL.crl(&[]));
+    site.conf(
+        "listener {tls} 127.0.0.1
+certfile {dir}/server.crt
+keyfile {dir}/server.key
+cafile {dir}/ca.crt
+crlfile {dir}/clients.crl
+require_certificate true
+use_identity_as_username true
+acl_file {dir}/acl.conf
+audit_log {dir}/audit.log
+",
+    );
+    let broker = site.start();
+    let connect = |name: &str, serial: u64| {
+        let pair = MATERIAL.client_with_serial(name, serial);
+        let mut raw = Raw::tls(site.tls, 5, MATERIAL.tls(Some(&pair)));
+        raw.send(&Hello::nameless(5, name).encode());
+        assert_eq!(raw.receive().body[1], 0);
+        raw
+    };
+    let (mut lost, mut kept) = (connect("alice", 7), connect("bob", 8));
+    site.write("clients.crl", &MATERIAL.crl(&[7]));
+    assert_eq!(broker.reload()["decision"], "allow");
+    lost.expect_disconnect(0x87);
+    kept.expect_silence();
+    let pair = MATERIAL.client_with_serial("alice", 7);
+    let mut again = Raw::tls(site.tls, 5, MATERIAL.tls(Some(&pair)));
+    drop(again.try_send(&Hello::nameless(5, "alice").encode()));
+    broker.audited("tls_failure", |line| {
+        line["reason"] == "certificate_revoked"
+    });
+}

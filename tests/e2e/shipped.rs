@@ -122,7 +122,7 @@ fn the_hardened_example_runs_with_its_paths_filled_in() {
     site.users(&["mcp_server_001"]);
     std::fs::rename(site.path("passwd"), site.path("inside-passwd")).expect("moved");
     site.write("clients-ca.crt", &MATERIAL.ca());
-    site.write("clients-ca.crl", &MATERIAL.empty_crl());
+    site.write("clients-ca.crl", &MATERIAL.crl(&[]));
     let text = shipped("conf/hardened.conf")
         .replace("/etc/portcullis", "{dir}")
         .replace("/var/log/portcullis", "{dir}")

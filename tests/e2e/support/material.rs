@@ -53,13 +53,18 @@ impl Material {
     }
 
     pub(crate) fn client(&self, name: &str) -> Pair {
+        self.client_with_serial(name, 4_711)
+    }
+
+    pub(crate) fn client_with_serial(&self, name: &str, serial: u64) -> Pair {
         let mut params = named(name);
+        params.serial_number = Some(rcgen::SerialNumber::from(serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         sign(&params, &self.authority)
     }
 
-    /// A revocation list that revokes nothing.
-    pub(crate) fn empty_crl(&self) -> String {
+    /// A revocation list.
+    pub(crate) fn crl(&self, serials: &[u64]) -> String {
         let now = std::time::SystemTime::now();
         let day = std::time::Duration::from_secs(86_400);
         let params = rcgen::CertificateRevocationListParams {
@@ -67,7 +72,15 @@ impl Material {
             next_update: (now + day).into(),
             crl_number: rcgen::SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
+            revoked_certs: serials
+                .iter()
+                .map(|serial| rcgen::RevokedCertParams {
+                    serial_number: rcgen::SerialNumber::from(*serial),
+                    revocation_time: (now - day).into(),
+                    reason_code: None,
+                    invalidity_date: None,
+                })
+                .collect(),
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
         let list = params.signed_by(&self.authority).expect("a list");
