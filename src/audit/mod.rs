@@ -10,7 +10,9 @@ mod flood;
 mod journal;
 mod metrics;
 mod oplog;
+mod repeated;
 mod sys;
+mod tell;
 mod text;
 mod traffic;
 
