@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -170,13 +171,17 @@ impl Drop for Running {
     }
 }
 
+/// A free port below those that outgoing connections are given, so that the generator's do not take
+/// it before the broker does.
 fn free_port() -> io::Result<u16> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
-    if port == 0 {
-        Err(ErrorKind::AddrNotAvailable.into())
-    } else {
-        Ok(port)
+    static NEXT: AtomicU16 = AtomicU16::new(10_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if port >= 15_000 {
+            return Err(ErrorKind::AddrNotAvailable.into());
+        }
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
     }
 }

@@ -194,6 +194,7 @@ impl Running {
         // Weak: the metrics must not keep the broker alive.
         let shared = Arc::downgrade(&self.shared);
         let verifier = Arc::downgrade(&self.verifier);
+        let log = self.log.clone();
         self.metrics.set_source(move || {
             let (Some(shared), Some(verifier)) = (shared.upgrade(), verifier.upgrade()) else {
                 return Gauges::default();
@@ -216,6 +217,7 @@ impl Running {
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
+                log_lost: log.lost(),
             }
         });
     }

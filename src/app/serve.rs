@@ -139,17 +139,21 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         Some(account) => tracing::info!("running as {account}"),
         None => {}
     }
-    let running = Running::build(settings, &files, log)
-        .map_err(|error| failed(CANNOT_LISTEN, format!("cannot start: {error}")))?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(CANNOT_LISTEN, format!("cannot start: {error}")))?;
     let source = Source {
         config_file: start.config_file.map(Path::to_owned),
         options: start.options.clone(),
     };
-    runtime.block_on(serve(running, source, bound, metrics_listener, start.ready))
+    let cannot = |error: std::io::Error| failed(CANNOT_LISTEN, format!("cannot start: {error}"));
+    let ended = Running::build(settings, &files, log.clone())
+        .and_then(|running| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(serve(running, source, bound, metrics_listener, start.ready)))
+        })
+        .map_err(cannot)
+        .flatten();
+    // However it ended, what was said is written.
+    log.stop();
+    ended
 }
 
 /// Where a reload reads from.

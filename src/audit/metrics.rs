@@ -144,6 +144,8 @@ pub struct Gauges {
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
     pub hash_saved: u64,
+    /// Lines of the operator's log lost because its reader was too slow.
+    pub log_lost: u64,
     /// Lines of the audit log lost because the disk was too slow.
     pub audit_lost: u64,
 }
@@ -536,6 +538,13 @@ impl Readings {
                         "Lines of the audit log lost because its queue was full.",
                     )?,
                     |g| g.audit_lost,
+                ),
+                (
+                    total(
+                        "portcullis_log_lines_lost_total",
+                        "Lines of the operator's log lost because who reads it is too slow.",
+                    )?,
+                    |g| g.log_lost,
                 ),
             ],
         })

@@ -1,4 +1,7 @@
 //! The operator's log, in mosquitto's classes and to mosquitto's destinations.
+//!
+//! A thread of its own writes it: whoever reads standard error too slowly, or a full disk, must not hold
+//! up the network.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,6 +10,9 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use jiff::{Timestamp, Zoned};
@@ -117,10 +123,30 @@ struct State {
     sinks: Vec<Sink>,
 }
 
+/// Lines that may wait to be written.
+const QUEUE: usize = 8_192;
+
+/// One line on its way.
+struct Line {
+    /// With its time stamp and its line break.
+    text: String,
+    /// Bytes of the time stamp, which syslog makes itself.
+    stamp_bytes: usize,
+    severity: u16,
+}
+
+enum Command {
+    Write(Line),
+    Stop,
+}
+
 /// The log's switch: settings and files can be exchanged while it is in use.
 #[derive(Clone)]
 pub struct OperatorLog {
     state: Arc<ArcSwap<State>>,
+    queue: SyncSender<Command>,
+    lost: Arc<AtomicU64>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl std::fmt::Debug for OperatorLog {
@@ -173,8 +199,17 @@ impl OperatorLog {
     /// # Errors
     /// A file or the system log cannot be opened.
     pub fn install(settings: LogSettings) -> io::Result<Self> {
+        let state = Arc::new(ArcSwap::from_pointee(open(settings)?));
+        let (queue, commands) = sync_channel(QUEUE);
+        let writing = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write(&commands, &writing))?;
         let log = Self {
-            state: Arc::new(ArcSwap::from_pointee(open(settings)?)),
+            state,
+            queue,
+            lost: Arc::new(AtomicU64::new(0)),
+            thread: Arc::new(Mutex::new(Some(thread))),
         };
         // A second installation in one process (a test) leaves the first in place.
         drop(tracing_subscriber::registry().with(log.clone()).try_init());
@@ -190,6 +225,27 @@ impl OperatorLog {
         Ok(())
     }
 
+    /// Lines lost because the destinations were too slow.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits, and nothing after it.
+    pub fn stop(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            // If the thread is gone there is nothing left to write.
+            drop(self.queue.send(Command::Stop));
+            drop(thread.join());
+        }
+    }
+
+    fn say(&self, class: LogClass, message: &str) {
+        let line = self.state.load().line(class, message);
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Command::Write(line)) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> LogSettings {
         self.state.load().settings.clone()
@@ -203,23 +259,37 @@ impl State {
                 || (class == LogClass::Denial && !self.settings.classes.is_empty()))
     }
 
-    fn write(&self, class: LogClass, message: &str) {
+    fn line(&self, class: LogClass, message: &str) -> Line {
         let message = redact(message);
-        let mut line = String::with_capacity(message.len() + 32);
+        let mut text = String::with_capacity(message.len() + 32);
         if self.settings.timestamp {
-            self.stamp(&mut line);
+            self.stamp(&mut text);
         }
-        line.push_str(&message);
-        line.push('\n');
+        let stamp_bytes = text.len();
+        text.push_str(&message);
+        text.push('\n');
+        Line {
+            text,
+            stamp_bytes,
+            severity: severity(class),
+        }
+    }
+
+    fn write(&self, line: &Line) {
         for sink in &self.sinks {
             // A log that cannot be written has nowhere to say so.
             let _ = match sink {
-                Sink::Stdout => io::stdout().write_all(line.as_bytes()),
-                Sink::Stderr => io::stderr().write_all(line.as_bytes()),
-                Sink::File(file) => file.lock().write_all(line.as_bytes()),
+                Sink::Stdout => io::stdout().write_all(line.text.as_bytes()),
+                Sink::Stderr => io::stderr().write_all(line.text.as_bytes()),
+                Sink::File(file) => file.lock().write_all(line.text.as_bytes()),
                 Sink::Syslog(socket, facility) => {
-                    let priority = u16::from(*facility) * 8 + severity(class);
-                    let text = format!("<{priority}>portcullis[{}]: {message}", std::process::id());
+                    let priority = u16::from(*facility) * 8 + line.severity;
+                    let message = line.text.get(line.stamp_bytes..).unwrap_or_default();
+                    let text = format!(
+                        "<{priority}>portcullis[{}]: {}",
+                        std::process::id(),
+                        message.trim_end()
+                    );
                     socket.send(text.as_bytes()).map(|_| ())
                 }
             };
@@ -236,6 +306,12 @@ impl State {
         };
         // Writing to a string does not fail.
         let _ = result;
+    }
+}
+
+fn write(commands: &Receiver<Command>, state: &ArcSwap<State>) {
+    while let Ok(Command::Write(line)) = commands.recv() {
+        state.load().write(&line);
     }
 }
 
@@ -268,8 +344,6 @@ impl<S: Subscriber> Layer<S> for OperatorLog {
         }
         let mut message = Message(String::new());
         event.record(&mut message);
-        self.state
-            .load()
-            .write(class_of(event.metadata()), &message.0);
+        self.say(class_of(event.metadata()), &message.0);
     }
 }

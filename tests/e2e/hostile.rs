@@ -332,3 +332,32 @@ fn who_asks_for_something_else_each_time_cannot_fill_the_logs() {
         "{summary}"
     );
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    use std::process::{Command, Stdio};
+    let site = site("");
+    // Its standard error is a pipe that is never read: 64 KiB fit into it.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["-v", "-c", &site.path_text("portcullis.conf")])
+        .env_remove("PORTCULLIS_SECURITY_PROFILE")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    eventually("it listens", || {
+        TcpStream::connect(("127.0.0.1", site.plain)).ok()
+    });
+    for number in 0..500 {
+        let id = format!("client-{number}-{}", "x".repeat(200));
+        Raw::hello(site.plain, &Hello::new(5, &id, "alice"))
+            .0
+            .disconnect();
+    }
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    assert_eq!(inside.subscribe(&[("demo/x", 0)]), [0]);
+    inside.publish("demo/x", "still here", 0, 0);
+    assert_eq!(inside.message().payload, "still here");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}

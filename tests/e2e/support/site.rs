@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::material::{MATERIAL, put};
@@ -23,10 +24,19 @@ pub(crate) struct Site {
     pub(crate) metrics: u16,
 }
 
-/// Ports that are free now. All are held before any is let go, so that they differ.
+/// Ports that are free, and that no outgoing connection is given: those are above 32,767. Each is
+/// handed out once, beginning at another place in each process.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    [(); N].map(|()| {
+        loop {
+            let number = std::process::id() * 97 + NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = 20_000 + u16::try_from(number % 12_000).expect("small");
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 impl Site {
