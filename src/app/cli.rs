@@ -130,9 +130,9 @@ pub struct Quickstart {
 pub struct Passwd {
     /// How new passwords are hashed.
     #[arg(short = 'H', long, value_name = "HASH", default_value = "argon2id",
-          value_parser = ["argon2id", "sha512-pbkdf2", "sha512"])]
+          value_parser = ["argon2id", "scram-sha-256", "sha512-pbkdf2", "sha512"])]
     pub hash: String,
-    /// Rounds of sha512-pbkdf2.
+    /// Rounds of sha512-pbkdf2, iterations of scram-sha-256.
     #[arg(short = 'I', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub iterations: Option<u32>,
     /// Create the file; an existing one is replaced. `-` is standard output.

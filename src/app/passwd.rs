@@ -11,7 +11,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::auth::{HashAlgorithm, HashLimits, HashProblem, StoredHash};
+use crate::auth::{HashAlgorithm, HashLimits, HashProblem, SCRAM_ITERATIONS, StoredHash};
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::{err, out};
@@ -73,15 +73,25 @@ fn algorithm(arguments: &Passwd) -> Result<HashAlgorithm, Stop> {
             rounds: arguments.iterations.unwrap_or(PBKDF2_ROUNDS),
         },
         "sha512" => HashAlgorithm::Sha512,
+        "scram-sha-256" => HashAlgorithm::ScramSha256 {
+            iterations: arguments.iterations.unwrap_or(SCRAM_ITERATIONS),
+        },
         _ => HashAlgorithm::default(),
     };
     let most = HashLimits::default().pbkdf2_rounds;
     match (algorithm, arguments.iterations) {
-        (HashAlgorithm::Pbkdf2 { rounds }, _) if rounds > most => Err(failed(format!(
+        (
+            HashAlgorithm::Pbkdf2 { rounds } | HashAlgorithm::ScramSha256 { iterations: rounds },
+            _,
+        ) if rounds > most => Err(failed(format!(
             "-I can be at most {most}: the broker refuses more"
         ))),
-        (HashAlgorithm::Pbkdf2 { .. }, _) | (_, None) => Ok(algorithm),
-        (_, Some(_)) => Err(failed("-I is for -H sha512-pbkdf2 only")),
+        (HashAlgorithm::Pbkdf2 { .. } | HashAlgorithm::ScramSha256 { .. }, _) | (_, None) => {
+            Ok(algorithm)
+        }
+        (_, Some(_)) => Err(failed(
+            "-I is for -H sha512-pbkdf2 and -H scram-sha-256 only",
+        )),
     }
 }
 

@@ -84,9 +84,16 @@ pub enum Verdict {
 }
 
 /// How a client proved who it is, as logs and metrics name it: by nothing, where it gave no name;
-/// by a password; by its certificate; by nothing although it gave a name; and `none` for those
+/// by a password; by knowing one without sending it; by its certificate; by nothing although it gave a name; and `none` for those
 /// that proved nothing and were refused.
-const METHODS: &[&str] = &["anonymous", "password", "certificate", "unchecked", "none"];
+const METHODS: &[&str] = &[
+    "anonymous",
+    "password",
+    "scram",
+    "certificate",
+    "unchecked",
+    "none",
+];
 
 /// What a client's right to be connected rests on.
 #[derive(Clone, Debug)]
@@ -95,8 +102,19 @@ pub struct Proof {
     certificate: Option<CertificateIdentity>,
 }
 
+impl Proof {
+    pub(super) fn new(basis: Basis, certificate: Option<CertificateIdentity>) -> Self {
+        Self { basis, certificate }
+    }
+
+    /// The certificate of the TLS connection.
+    pub fn certificate(&self) -> Option<&CertificateIdentity> {
+        self.certificate.as_ref()
+    }
+}
+
 #[derive(Clone, Debug)]
-enum Basis {
+pub(super) enum Basis {
     Anonymous,
     /// A user name that nothing vouches for.
     Claimed,
@@ -212,7 +230,7 @@ impl Authenticator {
     }
 
     /// The handshake has verified the certificate, except where it resumed an older session.
-    fn check_certificate(
+    pub(super) fn check_certificate(
         &self,
         certificate: Option<&CertificateIdentity>,
     ) -> Result<(), DenyReason> {

@@ -1,4 +1,5 @@
-//! Stored password hashes: mosquitto's `$6$`, `$7$` and argon2id, and bcrypt.
+//! Stored password hashes: mosquitto's `$6$`, `$7$` and argon2id, bcrypt, and verifiers of
+//! SCRAM-SHA-256.
 //!
 //! Every form is taken apart once, when the file is read, and its costs are held against
 //! [`HashLimits`]; verification then cannot fail for a reason in the file. Whole byte strings
@@ -17,6 +18,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::limits::HashLimits;
+use super::scram::ScramVerifier;
 
 /// Bytes of a SHA-512 or PBKDF2 hash.
 const SHA512_BYTES: usize = 64;
@@ -27,6 +29,8 @@ const PBKDF2_ROUNDS_FLOOR: u32 = 100_000;
 /// Memory in KiB times passes: the least of the equivalent settings that OWASP recommends
 /// (m=7168, t=5).
 const ARGON2_WORK_FLOOR: u64 = 35_840;
+/// What RFC 7677 asks for at least.
+const SCRAM_ITERATIONS_FLOOR: u32 = 4_096;
 /// A lower cost of bcrypt is warned of.
 const BCRYPT_COST_FLOOR: u32 = 10;
 
@@ -72,6 +76,7 @@ enum Form {
         salt: [u8; 16],
         hash: [u8; 23],
     },
+    Scram(ScramVerifier),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +105,11 @@ pub enum HashAlgorithm {
     },
     /// One round of SHA-512, mosquitto's `$6$`.
     Sha512,
+    /// A verifier of SCRAM-SHA-256: with it a client can prove its password without sending it.
+    ScramSha256 {
+        /// Iterations.
+        iterations: u32,
+    },
     /// bcrypt; read, and written only for decoys.
     Bcrypt {
         /// Logarithm of the rounds.
@@ -296,6 +306,9 @@ impl StoredHash {
                     salt,
                 }
             }
+            HashAlgorithm::ScramSha256 { iterations } => {
+                Form::Scram(ScramVerifier::of(password, &random::<16>()?, iterations))
+            }
         };
         Ok(Self {
             text: encode(&form).into(),
@@ -335,11 +348,25 @@ impl StoredHash {
                 salt: random()?,
                 hash: random()?,
             },
+            HashAlgorithm::ScramSha256 { iterations } => Form::Scram(ScramVerifier {
+                iterations,
+                salt: random::<16>()?.into(),
+                stored_key: random()?,
+                server_key: random()?,
+            }),
         };
         Ok(Self {
             text: encode(&form).into(),
             form,
         })
+    }
+
+    /// What SCRAM needs, if this is a verifier of it.
+    pub(super) fn scram(&self) -> Option<&ScramVerifier> {
+        match &self.form {
+            Form::Scram(verifier) => Some(verifier),
+            _ => None,
+        }
     }
 
     /// The text as it stands in the file.
@@ -358,6 +385,9 @@ impl StoredHash {
                 lanes: cost.lanes,
             },
             Form::Bcrypt { cost, .. } => HashAlgorithm::Bcrypt { cost: *cost },
+            Form::Scram(verifier) => HashAlgorithm::ScramSha256 {
+                iterations: verifier.iterations,
+            },
         }
     }
 
@@ -374,6 +404,9 @@ impl StoredHash {
                 Some(Weakness::LittleMemory)
             }
             Form::Bcrypt { cost, .. } if *cost < BCRYPT_COST_FLOOR => Some(Weakness::LowCost),
+            Form::Scram(verifier) if verifier.iterations < SCRAM_ITERATIONS_FLOOR => {
+                Some(Weakness::FewRounds)
+            }
             _ => None,
         }
     }
@@ -408,6 +441,7 @@ impl StoredHash {
                 let whole = password.len() <= BCRYPT_PASSWORD_BYTES;
                 Ok(same(&bcrypt(password, *salt, *cost), hash) && whole)
             }
+            Form::Scram(verifier) => Ok(verifier.verify(password)),
         }
     }
 }
@@ -490,6 +524,13 @@ fn encode(form: &Form) -> String {
             cost.lanes,
             PHC_BASE64.encode(salt),
             PHC_BASE64.encode(hash)
+        ),
+        Form::Scram(verifier) => format!(
+            "$scram-sha-256${}${}${}${}",
+            verifier.iterations,
+            STANDARD.encode(&verifier.salt),
+            STANDARD.encode(verifier.stored_key),
+            STANDARD.encode(verifier.server_key)
         ),
         Form::Bcrypt { cost, salt, hash } => format!(
             "$2b${cost:02}${}{}",

@@ -11,9 +11,11 @@ mod cache;
 mod certificate;
 mod counters;
 mod distinguished_name;
+mod enhanced;
 mod hash;
 mod limits;
 mod password_file;
+mod scram;
 mod secret;
 mod verifier;
 
@@ -23,8 +25,10 @@ pub use authenticator::{
 pub use cache::{CacheSettings, CredentialCache};
 pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
 pub use counters::HashCounts;
+pub use enhanced::Exchange;
 pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
 pub use limits::HashLimits;
 pub use password_file::{ParsedPasswords, PasswordError, PasswordFile, PasswordWarning};
+pub use scram::{ITERATIONS as SCRAM_ITERATIONS, METHOD as SCRAM_METHOD, ScramProblem};
 pub use secret::Secret;
 pub use verifier::{Verifier, VerifyError};

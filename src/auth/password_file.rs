@@ -22,6 +22,7 @@ const USERNAME_BYTES: usize = 65_535;
 pub struct PasswordFile {
     users: HashMap<Box<str>, Arc<StoredHash>>,
     decoy: Arc<StoredHash>,
+    scram_iterations: Option<u32>,
 }
 
 /// One thing that is wrong with a password file.
@@ -128,6 +129,12 @@ impl PasswordFile {
         self.users.get(username)
     }
 
+    /// Whether a user can log in by SCRAM-SHA-256; if so, with how many iterations somebody who does
+    /// not exist is asked: those of the first such user.
+    pub(super) fn scram_iterations(&self) -> Option<u32> {
+        self.scram_iterations
+    }
+
     /// A hash for users that do not exist: of the algorithm and costs that most users here have,
     /// so that to ask for a user takes as long whether there is one or not. Users with other
     /// costs can still be told apart; hashing all passwords alike is the remedy.
@@ -228,13 +235,22 @@ impl<'a> Reading<'a> {
             return Err(self.errors);
         };
         let warnings = warnings(&self.users);
+        let scram_iterations = self.users.iter().find_map(|user| {
+            let verifier = user.hash.scram()?;
+            Some(verifier.iterations)
+        });
         let users = self
             .users
             .into_iter()
             .map(|user| (user.name.into(), Arc::new(user.hash)))
             .collect();
         let decoy = Arc::new(decoy);
-        Ok((PasswordFile { users, decoy }, warnings))
+        let file = PasswordFile {
+            users,
+            decoy,
+            scram_iterations,
+        };
+        Ok((file, warnings))
     }
 }
 

@@ -89,6 +89,11 @@ impl DecodeError {
         MalformedKind::NotConnect.into()
     }
 
+    /// A packet that may not come now.
+    pub fn unexpected(version: Version) -> Self {
+        Self::from(MalformedKind::PacketType).with_version(version)
+    }
+
     /// What a 5.0 client is told.
     pub fn reason_code(&self) -> ReasonCode {
         self.kind.reason_code()

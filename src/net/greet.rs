@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{CertificateIdentity, Credentials, Secret, Verdict};
+use crate::auth::{Authenticator, CertificateIdentity, Credentials, Exchange, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
-use crate::codec::{self, Connack, DecodeError, ReasonCode, Version};
+use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
 use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
@@ -48,6 +48,26 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
+    pub(crate) fn certificate(&self) -> Option<CertificateIdentity> {
+        self.verdict.certificate().cloned()
+    }
+
+    /// Ends an authentication in session: the client must be who it was.
+    pub(crate) fn again(
+        exchange: Exchange,
+        data: Option<&[u8]>,
+        client: &Client,
+    ) -> Result<(Self, Vec<u8>), DenyReason> {
+        let (verdict, answer) = Authenticator::finish(exchange, data)?;
+        match verdict {
+            Verdict::Accept {
+                username, proof, ..
+            } if username == client.who().username => Ok((Self { verdict: proof }, answer)),
+            Verdict::Accept { .. } => Err(DenyReason::BadCredentials),
+            Verdict::Reject(reason) => Err(reason),
+        }
+    }
+
     pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
         listener.authenticator.still_holds(&self.verdict)
     }
@@ -163,9 +183,15 @@ impl Greeting {
         let version = connect.version;
         let opening = session::open(&connect, &listener.session, random())
             .map_err(|reason| Failure::RefusedEarly(version, reason))?;
-        if connect.authentication_method.is_some() {
-            // No method is offered yet; the client must hear so rather than time out.
-            return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+        if let Some(method) = connect.authentication_method {
+            if !listener.authenticator.offers(method) {
+                return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+            }
+            *stage = Stage::Authentication;
+            let data = connect.authentication_data.map(Vec::from);
+            return self
+                .exchange(transport, opening, data.as_deref(), certificate, rest)
+                .await;
         }
         let credentials = Credentials {
             username: connect.username.map(str::to_owned),
@@ -179,10 +205,75 @@ impl Greeting {
         self.identify(opening, credentials, rest).await
     }
 
+    /// Enhanced authentication: AUTH goes to and fro until the client has proved who it is.
+    async fn exchange(
+        &self,
+        transport: &mut Transport,
+        mut opening: Opening,
+        data: Option<&[u8]>,
+        certificate: Option<CertificateIdentity>,
+        rest: Vec<u8>,
+    ) -> Result<Ready, Failure> {
+        let listener = &self.arrival.listener;
+        let version = opening.version;
+        let Some((method, _)) = &opening.authentication else {
+            return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+        };
+        let (exchange, answer) =
+            listener
+                .authenticator
+                .begin(data, certificate)
+                .map_err(|reason| {
+                    let Arrival { shared, peer, .. } = &self.arrival;
+                    shared.authentication_failed(peer.ip(), reason);
+                    Failure::RefusedEarly(version, reason)
+                })?;
+        let mut out = Vec::new();
+        let reason = ReasonCode::CONTINUE_AUTHENTICATION;
+        codec::encode_auth(&mut out, reason, method, Some(&answer));
+        send(transport, &out).await?;
+        let mut buffer = rest;
+        let length = read_packet(transport, &mut buffer, &listener.greet_limits).await?;
+        let rest = buffer.split_off(length);
+        let packet = codec::decode(&buffer, version, &listener.greet_limits);
+        // Until CONNACK a client may send AUTH and DISCONNECT [MQTT-3.1.2-30].
+        let auth = match packet.map_err(Failure::Malformed)? {
+            Packet::Auth(auth) if auth.method == &**method && auth.reason == reason => auth,
+            Packet::Disconnect(_) => return Err(Failure::Gone),
+            _ => {
+                let error = DecodeError::unexpected(version);
+                return Err(Failure::Malformed(error));
+            }
+        };
+        let claimed = Some(Arc::clone(exchange.username()));
+        let verdict = match Authenticator::finish(exchange, auth.data) {
+            Ok((verdict, answer)) => {
+                opening.authentication = Some((method.clone(), answer));
+                verdict
+            }
+            Err(reason) => Verdict::Reject(reason),
+        };
+        self.judged(opening, claimed, verdict, rest).await
+    }
+
     async fn identify(
         &self,
-        mut opening: Opening,
+        opening: Opening,
         credentials: Credentials,
+        rest: Vec<u8>,
+    ) -> Result<Ready, Failure> {
+        let claimed = credentials.username.as_deref().map(Arc::from);
+        let authenticator = &self.arrival.listener.authenticator;
+        let verdict = authenticator.authenticate(credentials).await;
+        self.judged(opening, claimed, verdict, rest).await
+    }
+
+    /// What follows from the verdict.
+    async fn judged(
+        &self,
+        mut opening: Opening,
+        claimed_name: Option<Arc<str>>,
+        verdict: Verdict,
         rest: Vec<u8>,
     ) -> Result<Ready, Failure> {
         let Arrival {
@@ -201,9 +292,7 @@ impl Greeting {
             protocol: version,
             method,
         };
-        let claimed_name: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
-        let (username, method, proof) = match listener.authenticator.authenticate(credentials).await
-        {
+        let (username, method, proof) = match verdict {
             Verdict::Accept {
                 username,
                 method,
@@ -431,33 +520,62 @@ impl Drop for Claim {
     }
 }
 
-/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
-/// are only announced.
+/// As [`read_packet`], for the first packet: anything but CONNECT is refused at its first byte.
 async fn read_frame(
     transport: &mut Transport,
     buffer: &mut Vec<u8>,
     limits: &codec::Limits,
 ) -> Result<usize, Failure> {
+    if buffer.is_empty() {
+        read_more(transport, buffer).await?;
+    }
+    match buffer.first() {
+        Some(&first) if codec::is_connect(first) => read_packet(transport, buffer, limits).await,
+        _ => Err(Failure::Malformed(DecodeError::not_connect())), // [MQTT-3.1.0-1]
+    }
+}
+
+/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
+/// are only announced.
+async fn read_packet(
+    transport: &mut Transport,
+    buffer: &mut Vec<u8>,
+    limits: &codec::Limits,
+) -> Result<usize, Failure> {
     loop {
-        if let Some(&first) = buffer.first()
-            && !codec::is_connect(first)
-        {
-            return Err(Failure::Malformed(DecodeError::not_connect())); // [MQTT-3.1.0-1]
-        }
         if let Some(length) =
             codec::frame_length(buffer, limits.max_packet_bytes).map_err(Failure::Malformed)?
             && buffer.len() >= length
         {
             return Ok(length);
         }
-        let input = poll_fn(|cx| {
-            with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
-                .unwrap_or(Poll::Ready(Ok(Input::Closed)))
-        });
-        if input.await? == Input::Closed {
-            return Err(Failure::Gone);
-        }
+        read_more(transport, buffer).await?;
     }
+}
+
+async fn read_more(transport: &mut Transport, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+    let input = poll_fn(|cx| {
+        with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
+            .unwrap_or(Poll::Ready(Ok(Input::Closed)))
+    });
+    match input.await? {
+        Input::Closed => Err(Failure::Gone),
+        Input::Bytes { .. } => Ok(()),
+    }
+}
+
+async fn send(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
+    let mut queued = false;
+    poll_fn(|cx| {
+        transport.send(cx, if queued { &[] } else { out })?;
+        queued = true;
+        if transport.is_blocked() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    })
+    .await
 }
 
 fn refuse(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {

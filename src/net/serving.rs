@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::audit::TrafficDelta;
+use crate::auth::Exchange;
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec::{self, PacketId, QoS, ReasonCode};
 use crate::message::{Author, Message};
@@ -54,6 +55,8 @@ pub(crate) struct Serving {
     codec_limits: codec::Limits,
     connected_at: Instant,
     proof: Proof,
+    /// An authentication in session that waits for the client.
+    exchange: Option<Box<Exchange>>,
     /// CONNACK, until the first turn sends it.
     first: Vec<u8>,
     _permit: Permit,
@@ -97,6 +100,7 @@ impl Serving {
             delta: TrafficDelta::default(),
             connected_at: now,
             proof: start.proof,
+            exchange: None,
             first: start.first,
             _permit: start.permit,
         }
@@ -275,6 +279,7 @@ impl Serving {
                 start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output);
                 Ok(())
             }
+            Step::Authenticate { begins, data } => self.authenticate(begins, data, core),
             Step::Disconnect { reason, .. } => Err(End::Client { reason }),
         }
     }
@@ -370,6 +375,46 @@ impl Serving {
                     until,
                 });
                 Ok(())
+            }
+        }
+    }
+
+    /// A client proves again who it is, while it goes on with its work.
+    #[cold]
+    fn authenticate(
+        &mut self,
+        begins: bool,
+        data: Option<&[u8]>,
+        core: &mut Core,
+    ) -> Result<(), End> {
+        let outcome = if begins {
+            let certificate = self.proof.certificate();
+            self.listener
+                .authenticator
+                .begin(data, certificate)
+                .map(|(exchange, answer)| (Some(exchange), answer))
+        } else {
+            let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials);
+            exchange.and_then(|exchange| {
+                let (proof, answer) = Proof::again(*exchange, data, &self.client)?;
+                self.proof = proof;
+                Ok((None, answer))
+            })
+        };
+        match outcome {
+            Ok((exchange, answer)) => {
+                self.connection
+                    .authenticated(exchange.is_none(), &answer, &mut core.output);
+                self.exchange = exchange.map(Box::new);
+                Ok(())
+            }
+            Err(reason) => {
+                let who = self.client.who();
+                if let Some(address) = who.address {
+                    self.shared.authentication_failed(address.ip(), reason);
+                }
+                report::refused(&self.shared, who, &Denial::new(reason));
+                Err(End::Revoked)
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::topic::{TopicName, split_share};
 
 use super::ProtocolError;
 use super::alias::{InboundAliases, Naming, OutboundAliases};
+use super::authentication::Authentication;
 use super::keep_alive::KeepAlive;
 use super::opening::{Opening, Settings};
 use super::outbound::{Sent, Window};
@@ -40,6 +41,7 @@ pub struct Connection {
     keep_alive: KeepAlive,
     problem_information: bool,
     will: Option<Box<Will>>,
+    authentication: Option<Box<Authentication>>,
     tally: Tally,
 }
 
@@ -83,6 +85,9 @@ impl Connection {
             keep_alive: KeepAlive::new(opening.keep_alive_s, now),
             problem_information: opening.problem_information,
             will: opening.will.map(Box::new),
+            authentication: opening
+                .authentication
+                .map(|(method, _)| Box::new(Authentication::new(method))),
             tally: Tally::default(),
         }
     }
@@ -173,12 +178,15 @@ impl Connection {
             Packet::Disconnect(disconnect) => {
                 self.disconnect(disconnect.reason, disconnect.session_expiry_interval_s)
             }
-            // No client that names an Authentication Method is accepted, and AUTH is for those alone.
-            Packet::Auth(_) => Err(ProtocolError::new(
-                ReasonCode::PROTOCOL_ERROR,
-                "auth_not_expected",
-                "MQTT-4.12.0-7",
-            )),
+            Packet::Auth(auth) => match &mut self.authentication {
+                Some(authentication) => authentication.packet(&auth),
+                // AUTH is for clients that named a method in CONNECT.
+                None => Err(ProtocolError::new(
+                    ReasonCode::PROTOCOL_ERROR,
+                    "auth_not_expected",
+                    "MQTT-4.12.0-7",
+                )),
+            },
             Packet::Connect => Err(ProtocolError::new(
                 ReasonCode::PROTOCOL_ERROR,
                 "second_connect",
@@ -289,6 +297,13 @@ impl Connection {
     /// DISCONNECT with `reason` for a 5.0 client; 3.x has none, the close must do.
     pub fn goodbye(&self, reason: ReasonCode, out: &mut Vec<u8>) {
         codec::encode_disconnect(out, self.version, reason, None, None);
+    }
+
+    /// What an authentication in session came to: a further message, or `done`.
+    pub fn authenticated(&mut self, done: bool, data: &[u8], out: &mut Vec<u8>) {
+        if let Some(authentication) = &mut self.authentication {
+            authentication.answer(done, data, out);
+        }
     }
 
     /// The client was told or told us that its will is not wanted any more.

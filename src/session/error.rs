@@ -40,6 +40,7 @@ pub const LABELS: &[&str] = &[
     "retain_not_supported",
     "session_expiry_from_zero",
     "auth_not_expected",
+    "auth_method_changed",
     "shared_no_local",
     "ack_out_of_state",
 ];

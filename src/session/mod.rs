@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod alias;
+mod authentication;
 mod connection;
 mod error;
 mod inbound;

@@ -97,6 +97,8 @@ pub struct Opening {
     pub will: Option<Will>,
     /// A mosquitto bridge (bit 0x80 of the protocol level).
     pub bridge: bool,
+    /// The Authentication Method of CONNECT, and what CONNACK says with it.
+    pub authentication: Option<(Box<str>, Vec<u8>)>,
 }
 
 impl Opening {
@@ -112,6 +114,8 @@ impl Opening {
             assigned_client_identifier: self.assigned_client_id.then(|| self.client_id.as_str()),
             topic_alias_maximum: (settings.topic_alias_maximum > 0)
                 .then_some(settings.topic_alias_maximum),
+            authentication_method: self.authentication.as_ref().map(|(method, _)| &**method),
+            authentication_data: self.authentication.as_ref().map(|(_, data)| &**data),
             server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
             ..Connack::new(ReasonCode::SUCCESS)
         }
@@ -159,6 +163,9 @@ pub fn open(
         request_response_information: connect.request_response_information,
         will: connect.will.as_ref().map(Will::from_connect),
         bridge: connect.bridge,
+        authentication: connect
+            .authentication_method
+            .map(|method| (method.into(), Vec::new())),
     })
 }
 

@@ -16,6 +16,14 @@ pub enum Step<'a> {
     Unsubscribe(Unsubscribe<'a>),
     /// The window has room again: call [`super::Connection::pump`].
     WindowOpened,
+    /// Take the next message of an authentication in session, then call
+    /// [`super::Connection::authenticated`].
+    Authenticate {
+        /// Whether it is the first one.
+        begins: bool,
+        /// Authentication Data.
+        data: Option<&'a [u8]>,
+    },
     /// The client says goodbye; the will goes only if `publish_will`.
     Disconnect {
         /// The client's Reason Code; 0 for 3.x.

@@ -59,6 +59,7 @@ fn each_kind_of_hash_can_be_chosen() {
     let file = place.path("passwd");
     for (name, prefix) in [
         ("argon2id", "$argon2id$"),
+        ("scram-sha-256", "$scram-sha-256$15000$"),
         ("sha512-pbkdf2", "$7$"),
         ("sha512", "$6$"),
     ] {

@@ -4,6 +4,8 @@ use argon2::Version;
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 
+use crate::auth::scram::ScramVerifier;
+
 use super::{
     Argon2Cost, BCRYPT_BASE64, Form, HashError, HashLimits, HashProblem, PHC_BASE64, SHA512_BYTES,
 };
@@ -19,6 +21,7 @@ pub(super) fn parse(text: &str, limits: &HashLimits) -> Result<Form, HashError> 
         "7" => parse_pbkdf2(&parts, limits),
         "argon2id" => parse_argon2id(&parts, limits),
         "2a" | "2b" | "2y" => parse_bcrypt(&parts, limits),
+        "scram-sha-256" => parse_scram(&parts, limits),
         _ => Err(parts.problem(1, HashProblem::UnknownForm)),
     }
 }
@@ -180,6 +183,28 @@ fn argon2_cost(text: &str, limits: &HashLimits) -> Result<Argon2Cost, HashProble
         passes,
         lanes,
     })
+}
+
+fn parse_scram(parts: &Parts<'_>, limits: &HashLimits) -> Result<Form, HashError> {
+    parts.expect(5)?;
+    let part = "number of iterations";
+    let iterations = decimal(parts.part(2).1)
+        .filter(|iterations| *iterations >= 1)
+        .ok_or_else(|| parts.problem(2, HashProblem::Number { part }))?;
+    let most = u64::from(limits.pbkdf2_rounds);
+    bound(u64::from(iterations), most, part).map_err(|problem| parts.problem(2, problem))?;
+    let key = |index, part| {
+        let bytes = parts.decode(index, part, &STANDARD, |n| n == 32)?;
+        let found = bytes.len();
+        <[u8; 32]>::try_from(&*bytes)
+            .map_err(|_| parts.problem(index, HashProblem::Length { part, found }))
+    };
+    Ok(Form::Scram(ScramVerifier {
+        iterations,
+        salt: parts.decode(3, "salt", &STANDARD, |n| (8..=256).contains(&n))?,
+        stored_key: key(4, "stored key")?,
+        server_key: key(5, "server key")?,
+    }))
 }
 
 fn parse_bcrypt(parts: &Parts<'_>, limits: &HashLimits) -> Result<Form, HashError> {

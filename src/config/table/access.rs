@@ -49,7 +49,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Access)
         .example("/etc/portcullis/passwd")
     .meaning(
-            "User names and password hashes ($6$, $7$, argon2id, bcrypt). Re-read on reload. Hardened \
+            "User names and password hashes ($6$, $7$, argon2id, bcrypt, SCRAM-SHA-256). Where a user has \
+             a SCRAM verifier the listener offers that Authentication Method. Re-read on reload. Hardened \
              refuses a file that group or world can read.",
         ),
     Directive::security("acl_file", "PATH", Value::Path(|group, path| group.acl_file = Some(path)))

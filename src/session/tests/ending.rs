@@ -183,6 +183,7 @@ fn every_label_is_known_to_the_metric_and_none_is_there_that_nothing_gives() {
         "session_expiry_from_zero",
         "ack_out_of_state",
         "auth_not_expected",
+        "auth_method_changed",
         "shared_no_local",
     ];
     labels.sort_unstable();

@@ -161,6 +161,12 @@ impl Peer {
         match self.connection.handle(packet, self.now, &mut self.out)? {
             Step::Continue => {}
             Step::WindowOpened => self.pump(),
+            // Done at the second message, as SCRAM is.
+            Step::Authenticate { begins, data } => {
+                let answer = data.unwrap_or_default().to_vec();
+                self.connection
+                    .authenticated(!begins, &answer, &mut self.out);
+            }
             Step::Publish(incoming) => {
                 let payload = String::from_utf8_lossy(incoming.publish.payload);
                 self.routed

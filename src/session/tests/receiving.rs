@@ -281,3 +281,37 @@ fn mqtt_4_12_0_7_auth_from_a_client_that_named_no_method_is_an_error() {
     let auth = packet(0xF0, &[&[0x19][..], &properties(&block)].concat());
     assert_eq!(peer().refused(&auth), (0x82, "auth_not_expected"));
 }
+
+fn auth(reason: u8, method: &str) -> Vec<u8> {
+    let block = [&[0x15][..], &text(method), &[0x16], &text("data")].concat();
+    packet(0xF0, &[&[reason][..], &properties(&block)].concat())
+}
+
+#[test]
+fn mqtt_4_12_1_2_who_named_a_method_may_authenticate_again_and_again() {
+    let mut peer = Peer::connected(&Connect::new("c").method("SCRAM"));
+    for _ in 0..2 {
+        peer.send(&auth(0x19, "SCRAM"));
+        assert_eq!(peer.sent(), ["AUTH 0x18 method=SCRAM data=data"]);
+        peer.send(&auth(0x18, "SCRAM"));
+        assert_eq!(peer.sent(), ["AUTH 0x00 method=SCRAM data=data"]);
+    }
+}
+
+#[test]
+fn mqtt_4_12_1_1_another_method_is_an_error() {
+    let mut peer = Peer::connected(&Connect::new("c").method("SCRAM"));
+    let refused = peer.refused(&auth(0x19, "OTHER"));
+    assert_eq!(refused, (0x82, "auth_method_changed"));
+}
+
+#[test]
+fn auth_out_of_turn_is_an_error() {
+    let mut peer = Peer::connected(&Connect::new("c").method("SCRAM"));
+    let refused = peer.refused(&auth(0x18, "SCRAM"));
+    assert_eq!(refused, (0x82, "auth_not_expected"));
+    let mut peer = Peer::connected(&Connect::new("c").method("SCRAM"));
+    peer.send(&auth(0x19, "SCRAM"));
+    let refused = peer.refused(&auth(0x19, "SCRAM"));
+    assert_eq!(refused, (0x82, "auth_not_expected"));
+}

@@ -100,6 +100,10 @@ impl Connect {
         self.property(0x11, &seconds.to_be_bytes())
     }
 
+    pub(crate) fn method(self, method: &str) -> Self {
+        self.property(0x15, &text(method))
+    }
+
     pub(crate) fn receive_maximum(self, count: u16) -> Self {
         self.property(0x21, &count.to_be_bytes())
     }
@@ -188,6 +192,7 @@ fn line(first: u8, body: &mut Reader<'_>, v5: bool) -> String {
         11 => format!("UNSUBACK {}", codes(body, v5)),
         13 => "PINGRESP".into(),
         14 => format!("DISCONNECT 0x{:02X}", body.u8()),
+        15 => format!("AUTH 0x{:02X}{}", body.u8(), body.properties()),
         other => panic!("packet type {other} from a server"),
     }
 }
@@ -300,6 +305,8 @@ impl<'a> Reader<'a> {
                 0x11 => ("session-expiry", block.u32().to_string()),
                 0x12 => ("assigned", block.text()),
                 0x13 => ("keep-alive", block.u16().to_string()),
+                0x15 => ("method", block.text()),
+                0x16 => ("data", block.text()),
                 0x21 => ("receive-maximum", block.u16().to_string()),
                 0x22 => ("alias-maximum", block.u16().to_string()),
                 0x23 => ("alias", block.u16().to_string()),

@@ -1,0 +1,106 @@
+//! Enhanced authentication: a method that CONNECT names, and messages in AUTH until both sides know
+//! whom they talk to (section 4.12).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::DenyReason;
+
+use super::authenticator::{Authenticator, Basis, Proof, Verdict};
+use super::certificate::CertificateIdentity;
+use super::hash::StoredHash;
+use super::scram::{self, METHOD, ScramProblem};
+
+/// An exchange that waits for the client's next message.
+pub struct Exchange {
+    scram: scram::Exchange,
+    username: Arc<str>,
+    /// `None` for a user that does not exist.
+    hash: Option<Arc<StoredHash>>,
+    certificate: Option<CertificateIdentity>,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Exchange(of {:?})", self.username)
+    }
+}
+
+impl Exchange {
+    /// Who the client says it is.
+    pub fn username(&self) -> &Arc<str> {
+        &self.username
+    }
+}
+
+impl Authenticator {
+    /// Whether a client of this listener may name `method`: SCRAM-SHA-256, where a user of the
+    /// password file has a verifier for it.
+    pub fn offers(&self, method: &str) -> bool {
+        let settings = self.settings();
+        let file = settings.passwords.as_ref();
+        method == METHOD
+            && settings.identity.is_none()
+            && file.is_some_and(|file| file.scram_iterations().is_some())
+    }
+
+    /// Takes the client's first message, and gives what it is answered.
+    ///
+    /// # Errors
+    /// The message is none of the method, the certificate is not what the listener wants, or the
+    /// method is not offered.
+    pub fn begin(
+        &self,
+        data: Option<&[u8]>,
+        certificate: Option<CertificateIdentity>,
+    ) -> Result<(Exchange, Vec<u8>), DenyReason> {
+        self.check_certificate(certificate.as_ref())?;
+        let file = self.settings().passwords.as_ref();
+        let offered = file.and_then(|file| Some((file, file.scram_iterations()?)));
+        let (file, iterations) = offered.ok_or(DenyReason::BadAuthMethod)?;
+        let first = scram::first(data.unwrap_or_default()).map_err(denied)?;
+        let hash = file.hash_of(&first.username);
+        let verifier = hash.and_then(|hash| hash.scram());
+        let (scram, answer) =
+            scram::Exchange::begin(&first, verifier, iterations).map_err(denied)?;
+        let exchange = Exchange {
+            scram,
+            username: first.username.into(),
+            hash: hash.map(Arc::clone),
+            certificate,
+        };
+        Ok((exchange, answer.into_bytes()))
+    }
+
+    /// Takes the client's last message: who it is, and what proves to it that we knew.
+    ///
+    /// # Errors
+    /// It did not prove what it said.
+    pub fn finish(
+        exchange: Exchange,
+        data: Option<&[u8]>,
+    ) -> Result<(Verdict, Vec<u8>), DenyReason> {
+        let answer = exchange
+            .scram
+            .finish(data.unwrap_or_default())
+            .map_err(denied)?;
+        let hash = exchange.hash.ok_or(DenyReason::BadCredentials)?;
+        let username = exchange.username;
+        let verdict = Verdict::Accept {
+            username: Some(Arc::clone(&username)),
+            method: "scram",
+            proof: Proof::new(Basis::Password { username, hash }, exchange.certificate),
+        };
+        Ok((verdict, answer.into_bytes()))
+    }
+}
+
+fn denied(problem: ScramProblem) -> DenyReason {
+    match problem {
+        // What was wrong is not told: all of it is a client that did not prove who it is.
+        ScramProblem::Malformed | ScramProblem::ChannelBinding | ScramProblem::Proof => {
+            DenyReason::BadCredentials
+        }
+        ScramProblem::NoRandomness => DenyReason::AuthUnavailable,
+    }
+}
