@@ -13,8 +13,8 @@ use crate::auth::{
 };
 use crate::codec::{self, Version};
 use crate::config::{
-    self, CertificateIdentity, DeniedPublish, Diagnostic, ListenerSettings, LoadOptions, Located,
-    Origin, Settings, SubscribeGuard, TlsVersion,
+    self, CertificateIdentity, DeniedPublish, DeniedSubscribe, Diagnostic, ListenerSettings,
+    LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
 };
 use crate::net::listener::ListenerState;
 use crate::net::tls::{self, Tls, TlsSettings};
@@ -416,6 +416,8 @@ fn listener_state(
         max_connections: listener.max_connections,
         max_subscriptions: limits.max_subscriptions_per_client.unwrap_or(usize::MAX),
         message_size_limit: limits.message_size_limit.unwrap_or(0),
+        disconnect_denied_mqtt31_subscribe: settings.access.mqtt31_denied_subscribe
+            == DeniedSubscribe::Disconnect,
         disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
         use_username_as_client_id: listener.use_username_as_clientid,
         connect_timeout: limits.connect_timeout,

@@ -80,6 +80,8 @@ pub struct AccessSettings {
     pub subscribe_guard: SubscribeGuard,
     /// What a 3.1 or 3.1.1 client sees when its PUBLISH is refused.
     pub mqtt3_denied_publish: DeniedPublish,
+    /// `mqtt31_denied_subscribe`.
+    pub mqtt31_denied_subscribe: DeniedSubscribe,
 }
 
 /// How a subscription outside the grants is treated.
@@ -92,6 +94,16 @@ pub enum SubscribeGuard {
     Filter,
     /// As `Filter`, and report what `Strict` would have refused.
     Report,
+}
+
+/// What a 3.1 client sees when its SUBSCRIBE is refused (`mqtt31_denied_subscribe`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeniedSubscribe {
+    /// A closed connection.
+    #[default]
+    Disconnect,
+    /// A SUBACK that grants it.
+    Grant,
 }
 
 /// What a 3.1 or 3.1.1 client sees when its PUBLISH is refused; those versions have no Reason

@@ -353,6 +353,10 @@ impl Greeting {
                 return Err(refused(client.who(), denial));
             }
         }
+        if !opening.can_be_answered(&listener.session) {
+            let denial = Denial::new(DenyReason::AnswerTooLarge);
+            return Err(refused(client.who(), denial));
+        }
         let owner = Owner {
             username: client.who().username.clone(),
         };

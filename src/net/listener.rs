@@ -30,6 +30,10 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 /// A listener's settings as of one generation of the configuration. New connections take the
 /// newest; those that exist look at it when they are told that something changed.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of the listener"
+)]
 pub struct ListenerState {
     /// Index of the listener, as rules and sessions know it.
     pub id: u16,
@@ -55,6 +59,8 @@ pub struct ListenerState {
     pub message_size_limit: usize,
     /// Disconnect 3.x clients whose PUBLISH is refused, instead of acknowledging and dropping.
     pub disconnect_denied_mqtt3: bool,
+    /// `mqtt31_denied_subscribe disconnect`: its SUBACK has no code for a refusal.
+    pub disconnect_denied_mqtt31_subscribe: bool,
     /// `use_username_as_clientid`.
     pub use_username_as_client_id: bool,
     /// `connect_timeout`: from accept to CONNECT, TLS included.

@@ -266,8 +266,7 @@ impl Serving {
                 };
                 let replay = &mut self.replay;
                 let out = &mut core.output;
-                start.subscribe(&subscribe, &mut self.connection, now, replay, out);
-                Ok(())
+                start.subscribe(&subscribe, &mut self.connection, now, replay, out)
             }
             Step::Unsubscribe(unsubscribe) => {
                 let start = super::subscribing::Subscribing {
@@ -276,8 +275,7 @@ impl Serving {
                     client: &mut self.client,
                     session,
                 };
-                start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output);
-                Ok(())
+                start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output)
             }
             Step::Authenticate { begins, data } => self.authenticate(begins, data, core),
             Step::Disconnect { reason, .. } => Err(End::Client { reason }),
@@ -404,7 +402,7 @@ impl Serving {
         match outcome {
             Ok((exchange, answer)) => {
                 self.connection
-                    .authenticated(exchange.is_none(), &answer, &mut core.output);
+                    .authenticated(exchange.is_none(), &answer, &mut core.output)?;
                 self.exchange = exchange.map(Box::new);
                 Ok(())
             }

@@ -6,13 +6,14 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::broker::Session;
-use crate::codec::{self, ReasonCode, SubscribeFilter};
+use crate::codec::{self, ReasonCode, SubscribeFilter, Version};
 use crate::message::{RetainHandling, Subscription};
 use crate::policy::{Client, Decision, Denial, DenyReason};
 use crate::session::Connection;
 use crate::topic::{SubscriptionFilter, check_filter, split_share};
 
 use super::Shared;
+use super::driver::End;
 use super::listener::ListenerState;
 use super::replay::Replay;
 use super::report;
@@ -30,6 +31,9 @@ pub(crate) struct Subscribing<'a> {
 impl Subscribing<'_> {
     /// Makes the subscriptions that are granted and answers; `replay` is told whose retained messages
     /// are to be sent.
+    ///
+    /// # Errors
+    /// The answer is too large for the client, or it is one of 3.1 that cannot be told of a refusal.
     pub(crate) fn subscribe(
         mut self,
         packet: &codec::Subscribe<'_>,
@@ -37,12 +41,20 @@ impl Subscribing<'_> {
         now: Instant,
         replay: &mut Replay,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), End> {
         let mut codes = Codes::new();
         for wanted in packet.filters() {
-            codes.push(self.one(&wanted, packet.identifier, connection, now, replay));
+            let code = self.one(&wanted, packet.identifier, connection, now, replay);
+            if connection.version() != Version::V31 || !code.is_error() {
+                codes.push(code);
+            } else if self.listener.disconnect_denied_mqtt31_subscribe {
+                return Err(End::Denied(code));
+            } else {
+                codes.push(ReasonCode::granted(wanted.qos));
+            }
         }
-        connection.subscribed(packet.packet_id, &codes, out);
+        connection.subscribed(packet.packet_id, &codes, out)?;
+        Ok(())
     }
 
     fn one(
@@ -98,12 +110,15 @@ impl Subscribing<'_> {
     }
 
     /// Removes subscriptions and answers.
+    ///
+    /// # Errors
+    /// The answer is too large for the client.
     pub(crate) fn unsubscribe(
         self,
         packet: &codec::Unsubscribe<'_>,
         connection: &mut Connection,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), End> {
         let mut codes = Codes::new();
         for text in packet.filters() {
             let Some(filter) = mounted(text, &self.listener.mount_point) else {
@@ -122,7 +137,8 @@ impl Subscribing<'_> {
                 ReasonCode::NO_SUBSCRIPTION_EXISTED
             });
         }
-        connection.unsubscribed(packet.packet_id, &codes, out);
+        connection.unsubscribed(packet.packet_id, &codes, out)?;
+        Ok(())
     }
 }
 

@@ -82,6 +82,7 @@ deny_reasons! {
     MaxSubscriptions, "max_subscriptions", QUOTA_EXCEEDED, "the client has as many subscriptions as it may have";
     TopicLevels, "topic_levels", TOPIC_NAME_INVALID, "the topic has more levels than max_topic_levels";
     MessageSize, "message_size", PACKET_TOO_LARGE, "the payload is larger than message_size_limit";
+    AnswerTooLarge, "answer_too_large", PACKET_TOO_LARGE, "the client takes no packet as large as the answer to its CONNECT";
     RetainQuota, "retain_quota", QUOTA_EXCEEDED, "the retained store is full";
     WillRefused, "will", NOT_AUTHORIZED, "the will could never be published";
     QosNotSupported, "qos_not_supported", QOS_NOT_SUPPORTED, "the QoS is above max_qos";

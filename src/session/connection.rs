@@ -285,13 +285,47 @@ impl Connection {
     }
 
     /// SUBACK, one code per filter in their order [MQTT-3.8.4-6].
-    pub fn subscribed(&self, packet_id: PacketId, codes: &[ReasonCode], out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// It is larger than the client takes [MQTT-3.1.2-24].
+    pub fn subscribed(
+        &self,
+        packet_id: PacketId,
+        codes: &[ReasonCode],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let from = out.len();
         codec::encode_suback(out, self.version, packet_id, codes);
+        self.within_bound(from, out)
     }
 
     /// UNSUBACK, one code per filter in their order [MQTT-3.11.3-2].
-    pub fn unsubscribed(&self, packet_id: PacketId, codes: &[ReasonCode], out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// It is larger than the client takes [MQTT-3.1.2-24].
+    pub fn unsubscribed(
+        &self,
+        packet_id: PacketId,
+        codes: &[ReasonCode],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let from = out.len();
         codec::encode_unsuback(out, self.version, packet_id, codes);
+        self.within_bound(from, out)
+    }
+
+    /// An answer that the client's Maximum Packet Size forbids cannot be left out either: the client
+    /// would wait for it.
+    fn within_bound(&self, from: usize, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        if out.len() - from <= self.maximum_packet_bytes {
+            return Ok(());
+        }
+        out.truncate(from);
+        Err(ProtocolError::new(
+            ReasonCode::PACKET_TOO_LARGE,
+            "answer_too_large",
+            "MQTT-3.1.2-24",
+        ))
     }
 
     /// DISCONNECT with `reason` for a 5.0 client; 3.x has none, the close must do.
@@ -300,10 +334,20 @@ impl Connection {
     }
 
     /// What an authentication in session came to: a further message, or `done`.
-    pub fn authenticated(&mut self, done: bool, data: &[u8], out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// It is larger than the client takes [MQTT-3.1.2-24].
+    pub fn authenticated(
+        &mut self,
+        done: bool,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let from = out.len();
         if let Some(authentication) = &mut self.authentication {
             authentication.answer(done, data, out);
         }
+        self.within_bound(from, out)
     }
 
     /// The client was told or told us that its will is not wanted any more.

@@ -42,6 +42,7 @@ pub const LABELS: &[&str] = &[
     "auth_not_expected",
     "auth_method_changed",
     "shared_no_local",
+    "answer_too_large",
     "ack_out_of_state",
 ];
 

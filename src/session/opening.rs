@@ -2,7 +2,7 @@
 //!
 //! Who the client is, and whether it may connect at all, is decided elsewhere.
 
-use crate::codec::{Connack, Connect, QoS, ReasonCode, Version};
+use crate::codec::{self, Connack, Connect, QoS, ReasonCode, Version};
 use crate::message::ClientId;
 use crate::policy::DenyReason;
 
@@ -119,6 +119,16 @@ impl Opening {
             server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
             ..Connack::new(ReasonCode::SUCCESS)
         }
+    }
+}
+
+impl Opening {
+    /// Whether the CONNACK that accepts it is within the client's Maximum Packet Size
+    /// [MQTT-3.1.2-24].
+    pub fn can_be_answered(&self, settings: &Settings) -> bool {
+        let mut out = Vec::new();
+        codec::encode_connack(&mut out, self.version, &self.connack(true, settings));
+        u32::try_from(out.len()).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
     }
 }
 

@@ -340,6 +340,13 @@ async fn an_open_listener_lets_everybody_in_under_the_name_they_give() {
 fn methods_are_a_closed_set() {
     assert_eq!(
         Authenticator::methods(),
-        ["anonymous", "password", "scram", "certificate", "unchecked", "none"]
+        [
+            "anonymous",
+            "password",
+            "scram",
+            "certificate",
+            "unchecked",
+            "none"
+        ]
     );
 }

@@ -1,7 +1,7 @@
 //! What the broker is for: nobody sees or sends more than was granted (requirements A1 to A9).
 
 use crate::clients::ACL;
-use crate::support::raw::{Hello, Raw, Will, publish};
+use crate::support::raw::{Hello, Raw, Will, publish, subscribe};
 use crate::support::site::Site;
 use crate::support::tools::{By, publisher, subscriber};
 use crate::support::tools::{Tool, mosquitto};
@@ -30,7 +30,7 @@ const ENUMERATING: [&str; 10] = [
 fn enumeration_is_refused_at_subscribe_in_every_version() {
     let site = site("");
     let broker = site.start();
-    for (version, code) in [(3, 0x80), (4, 0x80), (5, NOT_AUTHORIZED)] {
+    for (version, code) in [(4, 0x80), (5, NOT_AUTHORIZED)] {
         let (mut alice, _) = Raw::hello(site.plain, &Hello::new(version, "a", "alice"));
         for filter in ENUMERATING {
             assert_eq!(alice.subscribe(&[(filter, 0)]), [code], "{filter}");
@@ -47,7 +47,29 @@ fn enumeration_is_refused_at_subscribe_in_every_version() {
     assert_eq!(denied["action"], "subscribe");
     assert_eq!(denied["reason"], "wildcard");
     assert_eq!(denied["username"], "alice");
-    assert!(broker.metric("portcullis_subscribe_denied_total{reason=\"wildcard\"}") >= 3.0);
+    assert!(broker.metric("portcullis_subscribe_denied_total{reason=\"wildcard\"}") >= 2.0);
+}
+
+#[test]
+fn v31_5_a_client_whose_suback_cannot_say_no_is_disconnected_or_granted_nothing() {
+    let disconnecting = site("");
+    let broker = disconnecting.start();
+    for filter in ENUMERATING {
+        let (mut alice, _) = Raw::hello(disconnecting.plain, &Hello::new(3, "a", "alice"));
+        alice.send(&subscribe(3, 7, &[(filter, 0)], &[]));
+        alice.expect_end();
+    }
+    broker.audited("disconnect", |line| line["reason"] == "denied");
+    let granting = site("mqtt31_denied_subscribe grant");
+    let _broker = granting.start();
+    let (mut alice, _) = Raw::hello(granting.plain, &Hello::new(3, "a", "alice"));
+    assert_eq!(alice.subscribe(&[("#", 1)]), [1]);
+    let sent = ["-q", "1", "-t", "demo/bob/answers/1", "-m", "for bob"];
+    assert_eq!(
+        publisher(&granting, By::Plain, "inside", &sent).code,
+        Some(0)
+    );
+    alice.expect_silence();
 }
 
 #[test]

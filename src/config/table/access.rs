@@ -2,7 +2,7 @@
 
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
 use crate::config::lexer::Line;
-use crate::config::settings::{DeniedPublish, SubscribeGuard};
+use crate::config::settings::{DeniedPublish, DeniedSubscribe, SubscribeGuard};
 use crate::config::table::limits::{auth_failure_limit, seconds};
 use crate::config::table::process::processors;
 use crate::config::value::{Value, ValueError, bool, first, size, text};
@@ -98,6 +98,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .meaning(
         "What a 3.1 or 3.1.1 client sees when its PUBLISH is refused: an ordinary acknowledgement, or a \
          closed connection. Version 5 clients get a Reason Code.",
+    ),
+    Directive::global("mqtt31_denied_subscribe", "disconnect|grant", Value::Choice(
+        &["disconnect", "grant"],
+        |settings, index| {
+            settings.access.mqtt31_denied_subscribe =
+                [DeniedSubscribe::Disconnect, DeniedSubscribe::Grant][index];
+        },
+    ))
+    .own()
+    .section(Section::Access)
+    .profiles("disconnect", "grant")
+    .meaning(
+        "What a 3.1 client sees when its SUBSCRIBE is refused, which its SUBACK cannot say: a closed \
+         connection, or as with mosquitto a granted subscription that nothing is delivered for. Clients of \
+         3.1.1 get the code 0x80, those of version 5 a Reason Code.",
     ),
     Directive::security("allow_zero_length_clientid", "BOOL", Value::Bool(|group, value| {
         group.allow_zero_length_clientid = value;

@@ -185,6 +185,7 @@ fn every_label_is_known_to_the_metric_and_none_is_there_that_nothing_gives() {
         "auth_not_expected",
         "auth_method_changed",
         "shared_no_local",
+        "answer_too_large",
     ];
     labels.sort_unstable();
     reached.sort_unstable();

@@ -165,7 +165,7 @@ impl Peer {
             Step::Authenticate { begins, data } => {
                 let answer = data.unwrap_or_default().to_vec();
                 self.connection
-                    .authenticated(!begins, &answer, &mut self.out);
+                    .authenticated(!begins, &answer, &mut self.out)?;
             }
             Step::Publish(incoming) => {
                 let payload = String::from_utf8_lossy(incoming.publish.payload);
@@ -181,7 +181,7 @@ impl Peer {
                     .map(|filter| ReasonCode::granted(filter.qos))
                     .collect();
                 self.connection
-                    .subscribed(subscribe.packet_id, &codes, &mut self.out);
+                    .subscribed(subscribe.packet_id, &codes, &mut self.out)?;
             }
             Step::Unsubscribe(unsubscribe) => {
                 let codes: Vec<ReasonCode> = unsubscribe
@@ -189,7 +189,7 @@ impl Peer {
                     .map(|_| ReasonCode::NO_SUBSCRIPTION_EXISTED)
                     .collect();
                 self.connection
-                    .unsubscribed(unsubscribe.packet_id, &codes, &mut self.out);
+                    .unsubscribed(unsubscribe.packet_id, &codes, &mut self.out)?;
             }
             Step::Disconnect {
                 reason,

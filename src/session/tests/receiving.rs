@@ -315,3 +315,28 @@ fn auth_out_of_turn_is_an_error() {
     let refused = peer.refused(&auth(0x19, "SCRAM"));
     assert_eq!(refused, (0x82, "auth_not_expected"));
 }
+
+#[test]
+fn mqtt_3_1_2_24_an_answer_too_large_for_the_client_ends_the_connection_instead() {
+    let mut peer = Peer::connected(&Connect::new("c").maximum_packet(40));
+    let mut filters = vec![0, 7, 0];
+    for _ in 0..36 {
+        filters.extend([0, 1, b'a', 0]);
+    }
+    let refused = peer.refused(&packet(0x82, &filters));
+    assert_eq!(refused, (0x95, "answer_too_large"));
+    assert_eq!(peer.sent(), [""; 0]);
+}
+
+#[test]
+fn mqtt_3_1_2_24_a_client_that_takes_no_connack_is_told_before_it_has_a_session() {
+    use crate::session::{Settings, open};
+    let settings = Settings::default();
+    let can = |bytes: u32| {
+        let connect = Connect::new("c").maximum_packet(bytes).bytes();
+        let connect = crate::codec::decode_connect(&connect, &crate::codec::Limits::default());
+        let opening = open(&connect.expect("valid"), &settings, [0; 16]).expect("allowed");
+        opening.can_be_answered(&settings)
+    };
+    assert!(can(40) && !can(10));
+}
