@@ -3,6 +3,7 @@
 mod aliases;
 mod delivering;
 mod ending;
+mod offering;
 mod opening;
 mod peer;
 mod receiving;
