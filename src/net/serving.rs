@@ -574,10 +574,9 @@ impl Serving {
             }
             return;
         }
+        let held = self.connection.held();
         if core.deliveries.is_empty() {
-            session
-                .mailbox
-                .take(&mut core.deliveries, self.connection.held());
+            session.mailbox.take(&mut core.deliveries, held);
         }
         while core.output.len() < WRITE_BYTES
             && let Some(delivery) = core.deliveries.pop_front()
@@ -585,6 +584,12 @@ impl Serving {
             if let Some(delivery) = gate.deliver(client, delivery) {
                 self.connection.deliver(delivery, now, &mut core.output);
             }
+        }
+        // What now waits for the window counts against the queue from the next message on. Nothing
+        // waits for a client that keeps up, and then this costs nothing.
+        let waits = self.connection.held();
+        if waits != held {
+            session.mailbox.set_held(waits);
         }
     }
 
