@@ -107,8 +107,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Greets; on success the connection goes on as a [`Driver`].
-pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
+/// Greets; on success the connection goes on as the [`Driver`] it gives, as a task of its own.
+pub(crate) async fn greet(arrival: Arrival, socket: Socket) -> Option<Driver> {
     let deadline = arrival.accepted_at + arrival.listener.connect_timeout;
     let shared = Arc::clone(&arrival.shared);
     let listener = Arc::clone(&arrival.listener);
@@ -116,8 +116,11 @@ pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
     let mut stage = Stage::Tls;
     let work = Greeting { arrival }.run(socket, &mut stage);
     match tokio::time::timeout_at(deadline.into(), work).await {
-        Ok(()) => {}
-        Err(_) => report::greet_timeout(&shared, &listener, peer, stage.label()),
+        Ok(driver) => driver,
+        Err(_) => {
+            report::greet_timeout(&shared, &listener, peer, stage.label());
+            None
+        }
     }
 }
 
@@ -144,7 +147,7 @@ struct Greeting {
 }
 
 impl Greeting {
-    async fn run(self, socket: Socket, stage: &mut Stage) {
+    async fn run(self, socket: Socket, stage: &mut Stage) -> Option<Driver> {
         let (mut transport, certificate) = match self.transport(socket).await {
             Ok(ready) => ready,
             Err(failure) => {
@@ -154,18 +157,16 @@ impl Greeting {
                     self.arrival.peer,
                     &failure,
                 );
-                return;
+                return None;
             }
         };
         *stage = Stage::Connect;
         let failure = match self.connect(&mut transport, certificate, stage).await {
-            Ok(ready) => {
-                self.start(transport, ready);
-                return;
-            }
+            Ok(ready) => return self.start(transport, ready),
             Err(failure) => failure,
         };
         self.fail(failure, &mut transport).await;
+        None
     }
 
     async fn transport(
@@ -367,7 +368,7 @@ impl Greeting {
                 username: client.who().username.clone(),
                 listener: Some(listener.id),
             });
-            let now = Instant::now();
+            let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
             };
@@ -411,7 +412,7 @@ impl Greeting {
             &opening.client_id,
             owner,
             opening.clean_start,
-            Instant::now(),
+            super::now(),
             &mut wakes,
         );
         shared.wake(&mut wakes);
@@ -438,7 +439,7 @@ impl Greeting {
     }
 
     /// Writes CONNACK and lets the connection live.
-    fn start(self, transport: Transport, ready: Ready) {
+    fn start(self, transport: Transport, ready: Ready) -> Option<Driver> {
         let Arrival {
             shared,
             listener,
@@ -448,7 +449,7 @@ impl Greeting {
             ..
         } = self.arrival;
         drop(greeting);
-        let now = Instant::now();
+        let now = super::now();
         let Ready {
             opening,
             mut claim,
@@ -457,9 +458,7 @@ impl Greeting {
             proof,
             rest,
         } = ready;
-        let Some(state) = claim.state.take() else {
-            return;
-        };
+        let state = claim.state.take()?;
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
         // Rights and users may have changed since the session was made, and while this client was
@@ -489,7 +488,7 @@ impl Greeting {
             },
             now,
         ));
-        tokio::spawn(Driver::new(shared, transport, session, serving, placed));
+        Some(Driver::new(shared, transport, session, serving, placed))
     }
 
     /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
@@ -565,7 +564,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
             let mut wakes = Wakes::default();
-            let now = Instant::now();
+            let now = super::now();
             self.shared
                 .broker
                 .release(&self.session, *state, None, false, now, &mut wakes);

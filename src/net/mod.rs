@@ -29,8 +29,14 @@ use crate::broker::{Broker, Signal, Wakes};
 use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
+pub use transport::Stream;
 
 use listener::{Listener, ListenerState};
+
+/// The runtime's clock: in a test it may stand still.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What all connections share.
 #[derive(Debug)]
@@ -169,7 +175,7 @@ impl Shared {
     }
 
     fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
-        if reason == DenyReason::BadCredentials && self.bans.failed(address, Instant::now()) {
+        if reason == DenyReason::BadCredentials && self.bans.failed(address, now()) {
             report::banned(self, address);
         }
     }

@@ -8,6 +8,11 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+/// A byte stream that is no socket of ours.
+pub trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Stream for T {}
+
 /// The socket under a connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -15,6 +20,8 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     /// A Unix-domain socket.
     Unix(UnixStream),
+    /// Anything else that carries bytes.
+    Other(Box<dyn Stream>),
 }
 
 /// A socket that no runtime knows.
@@ -22,6 +29,7 @@ pub(crate) enum Socket {
 pub(crate) enum Unregistered {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Other(Box<dyn Stream>),
 }
 
 impl Unregistered {
@@ -30,6 +38,7 @@ impl Unregistered {
         Ok(match self {
             Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
             Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+            Self::Other(stream) => Socket::Other(stream),
         })
     }
 }
@@ -40,6 +49,7 @@ impl Socket {
         Ok(match self {
             Self::Tcp(stream) => Unregistered::Tcp(stream.into_std()?),
             Self::Unix(stream) => Unregistered::Unix(stream.into_std()?),
+            Self::Other(stream) => Unregistered::Other(stream),
         })
     }
 
@@ -47,6 +57,8 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            // It cannot be asked: the next read tells, and has the task woken.
+            Self::Other(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -54,7 +66,7 @@ impl Socket {
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Other(_) => Ok(()),
         }
     }
 }
@@ -68,6 +80,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -81,6 +94,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -88,6 +102,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -95,6 +110,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -106,6 +122,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
