@@ -1,0 +1,95 @@
+//! The seeded simulation: the broker as it is, from its first byte to its last, with hundreds of model
+//! clients in one thread and in virtual time.
+
+mod client;
+mod fault;
+mod host;
+mod line;
+mod oracle;
+mod packets;
+mod rng;
+mod rules;
+mod world;
+
+#[path = "../../src/session/tests/wire.rs"]
+#[expect(dead_code, reason = "the other half of it reads what this one reads by itself")]
+mod wire;
+
+use fault::Fault;
+use oracle::Verdict;
+use world::World;
+
+/// What a run came to.
+struct Run {
+    verdict: Verdict,
+    trace: Vec<String>,
+    tampered: bool,
+    owed: usize,
+    excused: usize,
+}
+
+fn run(seed: u64, fault: Option<Fault>, traced: bool) -> Run {
+    let mut world = World::new(seed, fault, traced);
+    let mut counted = oracle::Counted::default();
+    let verdict = (|| {
+        world.run()?;
+        world.all_away()?;
+        world.rest()?;
+        world.audit()?;
+        let dropped = world.host.broker().counts().dropped_queue_full;
+        counted = world.oracle.settle(dropped)?;
+        // Once more: whatever is sent now should have been forgotten.
+        world.oracle.settled = true;
+        world.all_away()?;
+        world.rest()
+    })();
+    Run {
+        verdict,
+        trace: world.trace(),
+        tampered: world.tampering.done,
+        owed: counted.owed,
+        excused: counted.excused,
+    }
+}
+
+fn seeds() -> u64 {
+    let count = std::env::var("PORTCULLIS_SIM_SEEDS").ok();
+    count.map_or(200, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn whatever_the_seed_does_what_is_owed_comes_and_nothing_else() {
+    let (mut owed, mut excused) = (0, 0);
+    let mut failures = Vec::new();
+    for seed in 0..seeds() {
+        let run = run(seed, None, false);
+        owed += run.owed;
+        excused += run.excused;
+        if let Err(found) = run.verdict {
+            failures.push(format!("seed {seed}: {found}\n  replay: {}", replay(seed)));
+        }
+        if failures.len() == 10 {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // A simulation in which nothing happens shows nothing.
+    assert!(owed > 1_000 && excused > 0, "{owed} owed, {excused} excused");
+}
+
+fn replay(seed: u64) -> String {
+    format!("PORTCULLIS_SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture")
+}
+
+#[test]
+fn one_seed_is_replayed_with_its_trace() {
+    let seed = std::env::var("PORTCULLIS_SIM_SEED").ok();
+    let Some(seed) = seed else {
+        return;
+    };
+    let run = run(seed.parse().expect("a number"), None, true);
+    for line in &run.trace {
+        println!("{line}");
+    }
+    assert_eq!(run.verdict, Ok(()));
+}

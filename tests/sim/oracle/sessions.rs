@@ -1,0 +1,239 @@
+//! Sessions and subscriptions: which there are, for certain or perhaps.
+
+use std::time::Duration;
+
+use super::{Oracle, Session, Step, Sub, Verdict, Wanted};
+use crate::rules;
+
+impl Oracle {
+    /// CONNACK was said.
+    pub(super) fn connack(
+        &mut self,
+        link: usize,
+        present: bool,
+        code: u8,
+        step: Step,
+        now: Duration,
+    ) -> Verdict {
+        let client = self.links[link].client;
+        if code != 0 {
+            // Of several newcomers the latest has the session.
+            return if self.is_newest(link) {
+                Err(format!("client {client} is refused with 0x{code:02X}"))
+            } else {
+                Ok(())
+            };
+        }
+        let (at_least, at_most) = self.existence(link, now);
+        if present && !at_most || !present && at_least {
+            return Err(format!("Session Present {present} for client {client}"));
+        }
+        self.reconnected(client, present, step, now);
+        let expiry = self.links[link].expiry_s;
+        let number = match self.clients[client].session {
+            Some(number) if present => number,
+            _ => {
+                self.sessions.push(Session {
+                    client,
+                    life: self.life,
+                    ..Session::default()
+                });
+                self.sessions.len() - 1
+            }
+        };
+        self.clients[client].session = Some(number);
+        let session = &mut self.sessions[number];
+        session.expiry_s = (expiry, expiry);
+        session.ended = None;
+        self.links[link].session = Some(number);
+        Ok(())
+    }
+
+    /// Whether the client of a CONNECT has a session: surely, and perhaps.
+    fn existence(&self, link: usize, now: Duration) -> (bool, bool) {
+        let connect = &self.links[link];
+        let Some(number) = self.clients[connect.client].session else {
+            return (false, false);
+        };
+        if connect.clean {
+            return (false, false);
+        }
+        let session = &self.sessions[number];
+        // Taken over: the connection ended just now.
+        let since = now.saturating_sub(session.ended.unwrap_or(now));
+        let lives = |expiry_s: u32, since: Duration| match expiry_s {
+            u32::MAX => true,
+            seconds => since < Duration::from_secs(u64::from(seconds)),
+        };
+        // While its last bytes were waiting for a full line the end was not seen.
+        let slack = Duration::from_secs(if session.was_blind { 3 } else { 0 });
+        // An earlier newcomer may have begun a new session, or ended this one, and was not seen.
+        let unseen = self.clients[connect.client].links.iter().any(|other| {
+            let other = &self.links[*other];
+            other.clean && other.session.is_none() && !other.over
+        });
+        let surely = lives(session.expiry_s.0, since + slack) && !unseen;
+        (surely, lives(session.expiry_s.1, since))
+    }
+
+    /// The broker has closed a connection, by itself or after its client.
+    pub(crate) fn ended(
+        &mut self,
+        link: usize,
+        is_read: bool,
+        was_full: bool,
+        step: Step,
+        now: Duration,
+    ) {
+        if std::mem::replace(&mut self.links[link].over, true) {
+            return;
+        }
+        let client = self.links[link].client;
+        let Some(number) = self.links[link].session else {
+            return;
+        };
+        let session = &mut self.sessions[number];
+        session.was_blind |= was_full;
+        if self.clients[client].session == Some(number) && session.ended.is_none() {
+            session.ended = Some(now);
+        }
+        // DISCONNECT was surely taken if nothing else can have ended the connection before.
+        let certain = is_read && !was_full && self.is_newest(link);
+        if certain && let Some((_, Some(expiry_s))) = self.links[link].left {
+            self.sessions[number].expiry_s = (expiry_s, expiry_s);
+        }
+        self.will_of(link, certain, step, now);
+    }
+
+    pub(super) fn leaving(&mut self, link: usize, code: u8, expiry_s: Option<u32>) {
+        self.links[link].left = Some((code, expiry_s));
+        if let (Some(expiry_s), Some(session)) = (expiry_s, self.links[link].session) {
+            let known = &mut self.sessions[session].expiry_s;
+            *known = (known.0.min(expiry_s), known.1.max(expiry_s));
+        }
+    }
+
+    pub(super) fn subscribing(&mut self, link: usize, id: u16, wanted: Vec<Wanted>, step: Step) {
+        let Some(number) = self.links[link].session else {
+            return;
+        };
+        let session = &mut self.sessions[number];
+        for wanted in wanted {
+            let mut is_new = Some(true);
+            for sub in &mut session.subs {
+                if sub.wanted.filter == wanted.filter && !sub.is_over() {
+                    let certain = sub.must_from.is_some() && sub.may_to.is_none();
+                    is_new = if certain { Some(false) } else { None };
+                    sub.may_to.get_or_insert(step);
+                }
+            }
+            session.subs.push(Sub {
+                wanted,
+                link,
+                packet_id: id,
+                may_from: step,
+                must_from: None,
+                may_to: None,
+                must_to: None,
+                is_new,
+            });
+        }
+    }
+
+    pub(super) fn suback(&mut self, link: usize, id: u16, codes: &[u8], step: Step) -> Verdict {
+        let client = self.links[link].client;
+        let profile = self.clients[client].profile.clone();
+        let number = self.links[link].session.ok_or("SUBACK without a session")?;
+        let subs = &mut self.sessions[number].subs;
+        let asked: Vec<usize> = (0..subs.len())
+            .filter(|&index| subs[index].link == link && subs[index].packet_id == id)
+            .filter(|&index| subs[index].must_from.is_none() && !subs[index].is_over())
+            .collect();
+        if asked.len() != codes.len() {
+            return Err(format!("SUBACK #{id} has {} codes", codes.len()));
+        }
+        for (index, &code) in asked.into_iter().zip(codes) {
+            let filter = subs[index].wanted.filter;
+            let granted = rules::may_subscribe(profile.user, &profile.name, filter);
+            let earlier = |sub: &Sub| sub.wanted.filter == filter && !sub.is_over();
+            let others = subs.iter().filter(|sub| !sub.is_over()).count() - 1;
+            let over_quota = code >= 0x80 && others >= self.bounds.subscriptions;
+            let is_granted = if profile.version == 3 {
+                // Its SUBACK has no code for a refusal.
+                granted && others < self.bounds.subscriptions
+            } else {
+                code < 0x80
+            };
+            if profile.version != 3 && is_granted != granted && !over_quota
+                || is_granted && code != subs[index].wanted.qos
+            {
+                return Err(format!("{} gets 0x{code:02X} for {filter}", profile.name));
+            }
+            if is_granted {
+                for sub in subs[..index].iter_mut().filter(|sub| earlier(sub)) {
+                    sub.must_to = Some(step);
+                }
+                subs[index].must_from = Some(step);
+            } else {
+                subs[index].must_to = Some(subs[index].may_from);
+                subs[index].may_to = Some(0);
+                // What there was before goes on.
+                let begun = subs[index].may_from;
+                for sub in subs[..index].iter_mut().filter(|sub| earlier(sub)) {
+                    if sub.may_to == Some(begun) {
+                        sub.may_to = None;
+                    }
+                }
+            }
+        }
+        let certain = |sub: &&Sub| sub.must_from.is_some() && sub.may_to.is_none();
+        let count = subs.iter().filter(certain).count();
+        if count > self.bounds.subscriptions {
+            return Err(format!("client {client} has {count} subscriptions"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn unsubscribing(
+        &mut self,
+        link: usize,
+        id: u16,
+        filters: &[&'static str],
+        step: Step,
+    ) {
+        let Some(number) = self.links[link].session else {
+            return;
+        };
+        let mut asked = Vec::new();
+        for filter in filters {
+            let mut existed = Some(false);
+            for sub in &mut self.sessions[number].subs {
+                if sub.wanted.filter == *filter && !sub.is_over() {
+                    let certain = sub.must_from.is_some() && sub.may_to.is_none();
+                    existed = if certain { Some(true) } else { None };
+                    sub.may_to.get_or_insert(step);
+                }
+            }
+            asked.push((*filter, existed));
+        }
+        self.links[link].unsubscribing.insert(id, asked);
+    }
+
+    pub(super) fn unsuback(&mut self, link: usize, id: u16, codes: &[u8], step: Step) -> Verdict {
+        let asked = self.links[link].unsubscribing.remove(&id);
+        let asked = asked.ok_or_else(|| format!("UNSUBACK #{id} unasked"))?;
+        let number = self.links[link].session.ok_or("UNSUBACK, no session")?;
+        for (index, (filter, existed)) in asked.into_iter().enumerate() {
+            let found = codes.get(index).map(|code| *code == 0);
+            if existed.zip(found).is_some_and(|(existed, found)| existed != found) {
+                return Err(format!("UNSUBACK {codes:02X?} for {filter}"));
+            }
+            for sub in &mut self.sessions[number].subs {
+                if sub.wanted.filter == filter && !sub.is_over() && sub.may_from < step {
+                    sub.must_to = Some(step);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Wills: which are published when, and which never.
+
+use std::time::Duration;
+
+use super::{Oracle, Step};
+
+/// A will that waits for its delay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    message: usize,
+    client: usize,
+    due: Duration,
+}
+
+impl Oracle {
+    /// A connection with a will has ended.
+    pub(super) fn will_of(&mut self, link: usize, certain: bool, step: Step, now: Duration) {
+        let Some((message, delay_s)) = self.links[link].will else {
+            return;
+        };
+        let left = self.links[link].left;
+        if certain && matches!(left, Some((0, _))) {
+            return;
+        }
+        let client = self.links[link].client;
+        let number = self.links[link].session.expect("it was accepted");
+        let (at_least, at_most) = self.sessions[number].expiry_s;
+        let will = &mut self.messages[message];
+        will.may_from = Some(step);
+        will.at = now;
+        will.sends = 1;
+        // What the broker took first is not known, and so neither is whether it is published.
+        if left.is_some_and(|(code, _)| code == 0) || at_least != at_most {
+            return;
+        }
+        // With the end of the session the delay is over.
+        let delay_s = delay_s.min(at_most);
+        if delay_s == 0 {
+            will.must_by = Some(step);
+            will.by = Some(now);
+            return;
+        }
+        let due = now + Duration::from_secs(u64::from(delay_s));
+        will.at = due;
+        self.pending.push(Pending {
+            message,
+            client,
+            due,
+        });
+    }
+
+    /// A client is there again: a session that goes on cancels the will, one that ended sends it.
+    pub(super) fn reconnected(&mut self, client: usize, present: bool, step: Step, now: Duration) {
+        let of_client: Vec<Pending> = self
+            .pending
+            .extract_if(.., |pending| pending.client == client)
+            .collect();
+        for pending in of_client {
+            let will = &mut self.messages[pending.message];
+            if present && now < pending.due {
+                // [MQTT-3.1.3-9]
+                will.may_from = None;
+            } else {
+                will.at = will.at.min(now);
+                will.must_by = Some(step);
+                will.by = Some(now);
+            }
+        }
+    }
+
+    /// Time has passed, and the broker has done what was due.
+    pub(crate) fn waited(&mut self, step: Step, now: Duration) {
+        for pending in self.pending.extract_if(.., |pending| pending.due <= now) {
+            let will = &mut self.messages[pending.message];
+            will.must_by = Some(step);
+            will.by = Some(now);
+        }
+    }
+}

@@ -1,0 +1,658 @@
+//! One run: a broker, its clients, the lines between them, and a seed that says who is next.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use portcullis::broker::{QueueLimits, Settings};
+use portcullis::session;
+
+use crate::client::{Client, Profile, ToSend};
+use crate::fault::{Fault, Tampering};
+use crate::host::{Host, Operator};
+use crate::line::Line;
+use crate::oracle::{Bounds, Message, Oracle, Step, Up, Verdict, Wanted};
+use crate::packets::{Packet, Reader};
+use crate::rng::Rng;
+use crate::rules;
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) clients: usize,
+    pub(crate) steps: usize,
+}
+
+/// A connection as the simulation holds it.
+pub(crate) struct Link {
+    pub(crate) client: usize,
+    pub(crate) line: Line,
+    /// Sent by the client and not arrived.
+    out: Vec<u8>,
+    /// What is in `out`: where each packet ends, and what it is.
+    sent: VecDeque<(usize, Up)>,
+    reader: Reader,
+    read: usize,
+    /// Said by the broker and not heard: where each packet ends.
+    said: VecDeque<(usize, Packet)>,
+    heard: usize,
+    /// The client listens and sends no more.
+    pub(crate) left: bool,
+    pub(crate) cut: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) host: Host,
+    pub(crate) oracle: Oracle,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) tampering: Tampering,
+    receive_maximum: usize,
+    queued: usize,
+    step: Step,
+    size: Size,
+    crashes: bool,
+    calm: bool,
+    trace: Option<Vec<String>>,
+}
+
+fn operator(rng: &mut Rng) -> (Operator, Bounds) {
+    let queued = *rng.pick(&[1_000, 1_000, 5, 20]);
+    let subscriptions = *rng.pick(&[1_000, 1_000, 4]);
+    let inflight: u16 = *rng.pick(&[20, 3, 100]);
+    let operator = Operator {
+        acl: rules::ACL,
+        broker: Settings {
+            queue: QueueLimits {
+                messages: queued,
+                bytes: 4 << 20,
+                queue_qos0: rng.once_in(3),
+            },
+            ..Settings::default()
+        },
+        session: session::Settings {
+            max_inflight_messages: inflight,
+            ..session::Settings::default()
+        },
+        max_subscriptions: subscriptions,
+    };
+    let bounds = Bounds {
+        queued,
+        subscriptions,
+        inflight: usize::from(inflight),
+    };
+    (operator, bounds)
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, fault: Option<Fault>, traced: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let size = match rng.below(20) {
+            0 => Size {
+                clients: 200 + rng.below(100),
+                steps: 4_000,
+            },
+            1..8 => Size {
+                clients: 20 + rng.below(20),
+                steps: 2_000,
+            },
+            _ => Size {
+                clients: 2 + rng.below(7),
+                steps: 1_500,
+            },
+        };
+        let (operator, bounds) = operator(&mut rng);
+        let profiles: Vec<Profile> = (0..size.clients)
+            .map(|index| Profile::random(index, &mut rng))
+            .collect();
+        let crashes = rng.once_in(3);
+        Self {
+            receive_maximum: bounds.inflight,
+            queued: bounds.queued,
+            oracle: Oracle::new(bounds, &profiles),
+            clients: profiles.into_iter().map(Client::new).collect(),
+            host: Host::new(operator),
+            links: Vec::new(),
+            tampering: Tampering::new(fault),
+            step: 0,
+            size,
+            crashes,
+            calm: false,
+            trace: traced.then(Vec::new),
+            rng,
+        }
+    }
+
+    pub(crate) fn trace(&mut self) -> Vec<String> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let (step, now) = (self.step, self.host.elapsed);
+            trace.push(format!("{step:5} {now:>9.3?} {}", line()));
+        }
+    }
+
+    /// Everything up to the moment at which the clients come to rest.
+    pub(crate) fn run(&mut self) -> Verdict {
+        for _ in 0..self.size.steps {
+            self.step += 1;
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Verdict {
+        let client = self.rng.below(self.clients.len());
+        match self.rng.below(100) {
+            0..40 => self.poll_one(),
+            40..58 => self.act(client),
+            58..74 => self.arrive_some(client),
+            74..88 => self.hear_some(client),
+            88..94 => {
+                self.reply(client, 3);
+                Ok(())
+            }
+            94..97 => self.trouble(client),
+            _ => self.wait_some(),
+        }
+    }
+
+    fn poll_one(&mut self) -> Verdict {
+        let ready = self.host.ready();
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let task = *self.rng.pick(&ready);
+        self.poll(task)
+    }
+
+    pub(crate) fn poll(&mut self, task: usize) -> Verdict {
+        self.host.poll(task);
+        let (step, now) = (self.step, self.host.elapsed);
+        let link = &mut self.links[task];
+        let bytes = link.line.said(link.read);
+        link.read += bytes.len();
+        let v5 = self.clients[link.client].profile.version == 5;
+        let mut packets = link.reader.read(&bytes, v5)?;
+        let mut end = link.said.back().map_or(link.heard, |(end, _)| *end);
+        self.tampering.tamper(&mut packets, &self.oracle.messages);
+        for (length, packet) in packets {
+            end += length;
+            self.note(|| format!("said {task} {packet:?}"));
+            self.oracle.said(task, &packet, length, step, now)?;
+            self.links[task].said.push_back((end, packet));
+        }
+        self.closed(task);
+        Ok(())
+    }
+
+    /// Tells the oracle if the broker has closed a connection.
+    fn closed(&mut self, task: usize) {
+        let link = &self.links[task];
+        if link.line.is_closed_by_broker() {
+            let read = link.line.is_read() && link.sent.is_empty();
+            let full = link.line.was_full();
+            self.note(|| format!("over {task} read={read} full={full}"));
+            let (step, now) = (self.step, self.host.elapsed);
+            self.oracle.ended(task, read, full, step, now);
+        }
+    }
+
+    /// The client does something of its own.
+    fn act(&mut self, client: usize) -> Verdict {
+        if self.clients[client].link.is_none() {
+            let clean = self.rng.once_in(5);
+            self.connect(client, clean);
+            return Ok(());
+        }
+        if !self.clients[client].connected {
+            return Ok(());
+        }
+        match self.rng.below(20) {
+            0..10 => self.publish(client),
+            10..15 => self.subscribe(client),
+            15..17 => self.unsubscribe(client),
+            17 => {
+                let ping = (vec![0xC0, 0], Up::Pingreq);
+                self.send(client, ping);
+            }
+            18 => self.disconnect(client),
+            _ => {
+                // Its other half still believes to be connected.
+                let clean = self.rng.once_in(4);
+                self.connect(client, clean);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn connect(&mut self, client: usize, clean: bool) {
+        let will = if !self.calm && self.rng.once_in(3) {
+            self.will(client)
+        } else {
+            None
+        };
+        let now = self.host.elapsed;
+        let number = self.oracle.open(client, clean, will, now);
+        let line = Line::default();
+        self.host.accept(number, &line);
+        self.links.push(Link {
+            client,
+            line,
+            out: Vec::new(),
+            sent: VecDeque::new(),
+            reader: Reader::default(),
+            read: 0,
+            said: VecDeque::new(),
+            heard: 0,
+            left: false,
+            cut: false,
+        });
+        if let Some(old) = self.clients[client].link.replace(number) {
+            self.links[old].left = true;
+        }
+        let will = will.map(|(message, delay_s)| (&self.oracle.messages[message], delay_s));
+        let packet = self.clients[client].connect(clean, will);
+        self.send(client, packet);
+    }
+
+    fn will(&mut self, client: usize) -> Option<(usize, u32)> {
+        let profile = &self.clients[client].profile;
+        if profile.user == "silent" {
+            return None;
+        }
+        let v5 = profile.version == 5;
+        let delay_s = if v5 { *self.rng.pick(&[0, 0, 5, 60]) } else { 0 };
+        let message = Message {
+            is_will: true,
+            ..self.message(client, "w/x".into())
+        };
+        let message = Message {
+            retain: false,
+            expiry_s: None,
+            ..message
+        };
+        Some((self.oracle.message(message, 3), delay_s))
+    }
+
+    fn message(&mut self, client: usize, topic: String) -> Message {
+        let v5 = self.clients[client].profile.version == 5;
+        Message {
+            publisher: client,
+            topic,
+            qos: *self.rng.pick(&[0, 1, 1, 2, 2]),
+            retain: self.rng.once_in(6),
+            expiry_s: (v5 && self.rng.once_in(10)).then(|| *self.rng.pick(&[1, 20, 100])),
+            payload: String::new(),
+            is_will: false,
+            granted: false,
+            may_from: None,
+            must_by: None,
+            at: Duration::ZERO,
+            by: None,
+            sends: 0,
+            sent_in: std::collections::BTreeSet::new(),
+        }
+    }
+
+    fn publish(&mut self, client: usize) {
+        if self.clients[client].room(self.receive_maximum) == 0 {
+            return;
+        }
+        let topic = (*self.rng.pick(&rules::TOPICS)).to_owned();
+        let message = self.message(client, topic);
+        let filler = match self.rng.below(20) {
+            0 if message.retain => 0,
+            1 => 300,
+            filler => filler + 1,
+        };
+        let number = self.oracle.message(message, filler);
+        let packet = self.clients[client].publish(number, &self.oracle.messages[number]);
+        self.send(client, packet);
+    }
+
+    fn subscribe(&mut self, client: usize) {
+        let v5 = self.clients[client].profile.version == 5;
+        let identifier = (v5 && self.rng.once_in(2)).then(|| 1 + self.rng.below(9));
+        let identifier = identifier.map(|identifier| u32::try_from(identifier).expect("small"));
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for _ in 0..1 + self.rng.below(2) {
+            let filter = *self.rng.pick(&rules::FILTERS);
+            if wanted.iter().any(|other| other.filter == filter) {
+                continue;
+            }
+            let shared = rules::shared(filter).0.is_some();
+            wanted.push(Wanted {
+                filter,
+                qos: *self.rng.pick(&[0, 1, 2, 2]),
+                no_local: v5 && !shared && self.rng.once_in(4),
+                as_published: v5 && self.rng.once_in(4),
+                handling: if v5 { *self.rng.pick(&[0, 0, 1, 2]) } else { 0 },
+                identifier,
+            });
+        }
+        let packet = self.clients[client].subscribe(wanted);
+        self.send(client, packet);
+    }
+
+    fn unsubscribe(&mut self, client: usize) {
+        let known: Vec<&'static str> = self.clients[client].filters.keys().copied().collect();
+        let filter = if known.is_empty() || self.rng.once_in(5) {
+            *self.rng.pick(&rules::FILTERS)
+        } else {
+            *self.rng.pick(&known)
+        };
+        let packet = self.clients[client].unsubscribe(vec![filter]);
+        self.send(client, packet);
+    }
+
+    pub(crate) fn disconnect(&mut self, client: usize) {
+        let profile = &self.clients[client].profile;
+        let v5 = profile.version == 5;
+        let code = if v5 && !self.calm { *self.rng.pick(&[0, 0, 4]) } else { 0 };
+        let changes = v5 && profile.expiry_s != 0 && !self.calm && self.rng.once_in(3);
+        let expiry_s = changes.then(|| *self.rng.pick(&[0, 20, 7_200]));
+        let packet = self.clients[client].disconnect(code, expiry_s);
+        self.send(client, packet);
+        self.leave(client);
+    }
+
+    /// The client has no connection any more; the broker may think that it has.
+    fn leave(&mut self, client: usize) {
+        let known = &mut self.clients[client];
+        known.connected = false;
+        known.replies.clear();
+        if let Some(link) = known.link.take() {
+            self.links[link].left = true;
+        }
+    }
+
+    pub(crate) fn send(&mut self, client: usize, (bytes, up): ToSend) {
+        let Some(number) = self.clients[client].link else {
+            return;
+        };
+        self.note(|| format!("send {number} {up:?}"));
+        let link = &mut self.links[number];
+        link.out.extend(bytes);
+        let end = link.out.len();
+        link.sent.push_back((end, up));
+    }
+
+    /// A client's connection, or one it has given up, gets some of what it sent to the broker.
+    fn arrive_some(&mut self, client: usize) -> Verdict {
+        let number = if self.rng.once_in(4) {
+            let open: Vec<usize> = (0..self.links.len())
+                .rev()
+                .take(40)
+                .filter(|&link| self.links[link].left && !self.links[link].cut)
+                .collect();
+            if open.is_empty() { None } else { Some(*self.rng.pick(&open)) }
+        } else {
+            self.clients[client].link
+        };
+        let Some(number) = number else {
+            return Ok(());
+        };
+        let bytes = self.links[number].out.len();
+        if bytes == 0 {
+            if self.links[number].left {
+                self.cut(number);
+            }
+            return Ok(());
+        }
+        let count = if self.rng.once_in(3) { 1 + self.rng.below(bytes) } else { bytes };
+        self.arrive(number, count);
+        Ok(())
+    }
+
+    pub(crate) fn arrive(&mut self, number: usize, count: usize) {
+        let (step, now) = (self.step, self.host.elapsed);
+        let link = &mut self.links[number];
+        let bytes: Vec<u8> = link.out.drain(..count).collect();
+        link.line.arrive(&bytes);
+        let mut whole = Vec::new();
+        link.sent.retain_mut(|(end, up)| {
+            if *end <= count {
+                whole.push(up.clone());
+                return false;
+            }
+            *end -= count;
+            true
+        });
+        for up in whole {
+            self.note(|| format!("arrive {number} {up:?}"));
+            self.oracle.arrived(number, up, step, now);
+        }
+    }
+
+    fn hear_some(&mut self, client: usize) -> Verdict {
+        let Some(number) = self.clients[client].link else {
+            return Ok(());
+        };
+        let unheard = self.links[number].line.said_bytes() - self.links[number].heard;
+        let count = match unheard {
+            0 => 0,
+            _ if self.rng.once_in(3) => 1 + self.rng.below(unheard),
+            _ => unheard,
+        };
+        self.hear(number, count)?;
+        if self.rng.once_in(8) && !self.calm && self.clients[client].connected {
+            let room = self.rng.below(400);
+            self.links[number].line.narrow(Some(room));
+        } else {
+            self.links[number].line.narrow(None);
+        }
+        Ok(())
+    }
+
+    /// The client hears so many bytes more.
+    pub(crate) fn hear(&mut self, number: usize, count: usize) -> Verdict {
+        let link = &mut self.links[number];
+        link.heard += count;
+        let client = link.client;
+        while let Some((end, _)) = self.links[number].said.front()
+            && *end <= self.links[number].heard
+            && let Some((_, packet)) = self.links[number].said.pop_front()
+        {
+            self.note(|| format!("hear {number} {packet:?}"));
+            let refuses = !self.calm && self.rng.once_in(10);
+            let messages = &self.oracle.messages;
+            let (now, is_new) = self.clients[client].hear(&packet, messages, refuses);
+            if is_new && let Packet::Publish(published) = &packet {
+                self.oracle.heard(number, published)?;
+            }
+            for packet in now {
+                self.send(client, packet);
+            }
+        }
+        let link = &self.links[number];
+        if link.line.is_closed_by_broker() && link.heard == link.line.said_bytes() {
+            self.note(|| format!("gone {number}"));
+            self.leave(client);
+            self.cut(number);
+        }
+        Ok(())
+    }
+
+    /// The client sends acknowledgements it owes.
+    pub(crate) fn reply(&mut self, client: usize, most: usize) {
+        if !self.clients[client].connected {
+            return;
+        }
+        for _ in 0..most {
+            let Some(reply) = self.clients[client].replies.pop_front() else {
+                return;
+            };
+            if !self.tampering.swallow(&reply.1) {
+                self.send(client, reply);
+            } else if let (Some(link), up) = (self.clients[client].link, reply.1) {
+                let (step, now) = (self.step, self.host.elapsed);
+                self.oracle.arrived(link, up, step, now);
+            }
+        }
+    }
+
+    fn trouble(&mut self, client: usize) -> Verdict {
+        if self.crashes && self.rng.once_in(40) {
+            self.crash();
+            return Ok(());
+        }
+        let Some(number) = self.clients[client].link else {
+            return Ok(());
+        };
+        if self.rng.once_in(3) {
+            // The last words may be half a packet.
+            let unheard = self.links[number].line.said_bytes() - self.links[number].heard;
+            if unheard > 0 {
+                let count = self.rng.below(unheard);
+                self.hear(number, count)?;
+            }
+            let bytes = self.links[number].out.len();
+            if bytes > 0 {
+                let count = self.rng.below(bytes);
+                self.arrive(number, count);
+            }
+            self.leave(client);
+            self.cut(number);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cut(&mut self, number: usize) {
+        if std::mem::replace(&mut self.links[number].cut, true) {
+            return;
+        }
+        let resets = self.rng.once_in(3);
+        self.note(|| format!("cut {number} reset={resets}"));
+        let link = &mut self.links[number];
+        link.out.clear();
+        if resets {
+            link.line.reset();
+        } else {
+            link.line.end();
+        }
+    }
+
+    fn crash(&mut self) {
+        self.note(|| "crash".into());
+        self.oracle.crashed();
+        self.host.crash();
+        for client in 0..self.clients.len() {
+            if let Some(link) = self.clients[client].link {
+                self.leave(client);
+                self.links[link].cut = true;
+            }
+        }
+        for link in &mut self.links {
+            link.cut = true;
+            link.out.clear();
+        }
+    }
+
+    fn wait_some(&mut self) -> Verdict {
+        let time = match self.rng.below(12) {
+            0 => Duration::from_secs(20),
+            1 => Duration::from_secs(4),
+            _ => Duration::from_millis(50),
+        };
+        self.wait(time);
+        Ok(())
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.host.wait(time);
+        self.oracle.waited(self.step, self.host.elapsed);
+        if self.rng.once_in(10) {
+            self.host.recheck();
+        }
+    }
+
+    /// All come back, are heard out and acknowledge, until nobody has anything left to say.
+    pub(crate) fn rest(&mut self) -> Verdict {
+        self.calm = true;
+        for client in 0..self.clients.len() {
+            self.connect(client, false);
+        }
+        for round in 0.. {
+            self.step += 1;
+            if round > 4_000 {
+                return Err("it does not come to rest".into());
+            }
+            let mut busy = false;
+            for client in 0..self.clients.len() {
+                busy |= self.serve(client)?;
+            }
+            for task in self.host.ready() {
+                busy = true;
+                self.poll(task)?;
+            }
+            if !busy {
+                break;
+            }
+        }
+        let undone = self.clients.iter().position(|client| !client.is_done());
+        undone.map_or(Ok(()), |client| Err(format!("client {client} waits for ever")))
+    }
+
+    fn serve(&mut self, client: usize) -> Result<bool, String> {
+        let Some(number) = self.clients[client].link else {
+            // Superseded or timed out; it tries again.
+            self.connect(client, false);
+            return Ok(true);
+        };
+        self.reply(client, usize::MAX);
+        self.links[number].line.narrow(None);
+        let bytes = self.links[number].out.len();
+        self.arrive(number, bytes);
+        let unheard = self.links[number].line.said_bytes() - self.links[number].heard;
+        self.hear(number, unheard)?;
+        Ok(bytes + unheard > 0)
+    }
+
+    /// The broker's own numbers at rest.
+    pub(crate) fn audit(&self) -> Verdict {
+        let counts = self.host.broker().counts();
+        let queued = self.host.broker().queued();
+        if queued != (0, 0) {
+            return Err(format!("{queued:?} still queued"));
+        }
+        if counts.sessions != self.clients.len() || counts.connected != self.clients.len() {
+            return Err(format!("{counts:?} for {} clients", self.clients.len()));
+        }
+        match self.oracle.subscriptions() {
+            Some(expected) if expected != counts.subscriptions => {
+                Err(format!("{counts:?}, {expected} subscriptions expected"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody is connected: what is kept for those who are away is within its bound.
+    pub(crate) fn all_away(&mut self) -> Verdict {
+        self.calm = true;
+        for number in 0..self.links.len() {
+            self.cut(number);
+        }
+        for client in 0..self.clients.len() {
+            self.leave(client);
+        }
+        loop {
+            self.step += 1;
+            let ready = self.host.ready();
+            if ready.is_empty() {
+                break;
+            }
+            for task in ready {
+                self.poll(task)?;
+            }
+        }
+        let counts = self.host.broker().counts();
+        let (messages, _) = self.host.broker().queued();
+        if counts.connected != 0 || messages > counts.sessions * self.queued {
+            return Err(format!("{messages} queued, {counts:?}"));
+        }
+        Ok(())
+    }
+}
