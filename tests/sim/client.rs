@@ -31,7 +31,11 @@ impl Profile {
             user: rules::USERS[(index + 1) % rules::USERS.len()],
             version,
             expiry_s: *rng.pick(&[0, 30, 3_600, 3_600, u32::MAX]),
-            receive_maximum: if v5 { *rng.pick(&[1, 2, 5, 65_535]) } else { 65_535 },
+            receive_maximum: if v5 {
+                *rng.pick(&[1, 2, 5, 65_535])
+            } else {
+                65_535
+            },
             keep_alive_s: *rng.pick(&[0, 0, 10, 120]),
             maximum_packet: small.then_some(60),
             aliases: if v5 { *rng.pick(&[0, 2, 10]) } else { 0 },
@@ -55,6 +59,16 @@ struct Outgoing {
     message: usize,
     released: bool,
     on_link: bool,
+}
+
+/// What a client did with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    New,
+    /// It does not want it: PUBREC with an error.
+    Refused,
+    /// It has it already, or there was none.
+    No,
 }
 
 /// A packet to be sent: its bytes and what it is.
@@ -123,13 +137,18 @@ impl Client {
         if let Some((will, _)) = will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
         }
-        let mut body = wire::text(if profile.version == 3 { "MQIsdp" } else { "MQTT" });
+        let mut body = wire::text(if profile.version == 3 {
+            "MQIsdp"
+        } else {
+            "MQTT"
+        });
         body.extend([profile.version, flags]);
         body.extend(profile.keep_alive_s.to_be_bytes());
         if self.v5() {
             let mut block = vec![0x11];
             block.extend(profile.expiry_s.to_be_bytes());
-            if let Ok(count @ 1..65_535) = u16::try_from(profile.receive_maximum) {
+            let count = u16::try_from(profile.receive_maximum).expect("16 bits");
+            if count < u16::MAX {
                 block.push(0x21);
                 block.extend(count.to_be_bytes());
             }
@@ -200,9 +219,9 @@ impl Client {
         self.asked.insert(id);
         let mut body = id.to_be_bytes().to_vec();
         if self.v5() {
-            let identifier = wanted[0].identifier.map(|identifier| {
-                [0x0B, u8::try_from(identifier).expect("below 128")].to_vec()
-            });
+            let identifier = wanted[0]
+                .identifier
+                .map(|identifier| [0x0B, u8::try_from(identifier).expect("below 128")].to_vec());
             body.extend(wire::properties(&identifier.unwrap_or_default()));
         }
         for wanted in &wanted {
@@ -253,18 +272,19 @@ impl Client {
         packet: &Packet,
         messages: &[Message],
         refuses: bool,
-    ) -> (Vec<ToSend>, bool) {
+    ) -> (Vec<ToSend>, Taken) {
         let mut now = Vec::new();
-        let mut is_new = false;
+        let mut taken = Taken::No;
         match packet {
             Packet::Connack { present, code: 0 } => {
                 self.connected = true;
-                if !present {
+                // CONNACK of 3.1 does not say whether there is a session.
+                if !present && self.profile.version != 3 {
                     self.forget();
                 }
                 now = self.resend(messages);
             }
-            Packet::Publish(published) => is_new = self.take(published, refuses),
+            Packet::Publish(published) => taken = self.take(published, refuses),
             Packet::Puback { id, .. } => self.done(*id),
             Packet::Pubrec { id, code } if *code >= 0x80 => self.done(*id),
             Packet::Pubrec { id, .. } => {
@@ -285,21 +305,22 @@ impl Client {
             }
             Packet::Connack { .. } | Packet::Pingresp | Packet::Disconnect { .. } => {}
         }
-        (now, is_new)
+        (now, taken)
     }
 
-    fn take(&mut self, published: &Published, refuses: bool) -> bool {
+    fn take(&mut self, published: &Published, refuses: bool) -> Taken {
         let id = published.id;
-        let (is_new, reply) = match published.qos {
-            0 => return true,
-            1 => (true, self.ack(0x40, id, 0)),
+        let (taken, reply) = match published.qos {
+            0 => return Taken::New,
+            1 => (Taken::New, self.ack(0x40, id, 0)),
             _ if refuses && self.v5() && !self.received.contains(&id) => {
-                (true, self.ack(0x50, id, 0x83))
+                (Taken::Refused, self.ack(0x50, id, 0x83))
             }
-            _ => (self.received.insert(id), self.ack(0x50, id, 0)),
+            _ if self.received.insert(id) => (Taken::New, self.ack(0x50, id, 0)),
+            _ => (Taken::No, self.ack(0x50, id, 0)),
         };
         self.replies.push_back(reply);
-        is_new
+        taken
     }
 
     fn ack(&self, first: u8, id: u16, code: u8) -> ToSend {

@@ -48,7 +48,13 @@ impl Tampering {
         let Some(fault) = self.fault.filter(|_| !self.done) else {
             return;
         };
-        let _ = (fault, messages, &self.in_use, packets.len(), qos as fn(&Published) -> u8);
+        let _ = (
+            fault,
+            messages,
+            &self.in_use,
+            packets.len(),
+            qos as fn(&Published) -> u8,
+        );
     }
 
     /// Whether an acknowledgement gets lost although the client believes that it was sent.

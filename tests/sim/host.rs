@@ -151,10 +151,6 @@ impl Host {
         self.ready.lock().iter().copied().collect()
     }
 
-    pub(crate) fn is_running(&self, task: usize) -> bool {
-        self.tasks.contains_key(&task)
-    }
-
     pub(crate) fn poll(&mut self, task: usize) {
         self.ready.lock().remove(&task);
         let _entered = self.runtime.enter();

@@ -21,6 +21,7 @@ struct Inner {
     /// Bytes the broker may still write; `None` is no bound.
     room: Option<usize>,
     was_full: bool,
+    mute: bool,
     reset: bool,
     broker_closed: bool,
     reader: Option<Waker>,
@@ -72,7 +73,12 @@ impl Line {
 
     /// From now on the broker may write so many bytes more.
     pub(crate) fn narrow(&self, room: Option<usize>) {
-        self.change(|inner| inner.room = room);
+        let writer = {
+            let mut inner = self.0.lock();
+            inner.room = room;
+            inner.writer.take_if(|_| room != Some(0))
+        };
+        writer.into_iter().for_each(Waker::wake);
     }
 
     /// What the broker has said since `from`.
@@ -129,7 +135,10 @@ impl AsyncWrite for BrokerEnd {
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.0.lock();
         if inner.reset {
-            inner.down.extend_from_slice(buf);
+            // The broker believes it said this; it may try the same bytes again while it closes.
+            if !std::mem::replace(&mut inner.mute, true) {
+                inner.down.extend_from_slice(buf);
+            }
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let count = inner.room.map_or(buf.len(), |room| room.min(buf.len()));

@@ -12,7 +12,10 @@ mod rules;
 mod world;
 
 #[path = "../../src/session/tests/wire.rs"]
-#[expect(dead_code, reason = "the other half of it reads what this one reads by itself")]
+#[expect(
+    dead_code,
+    reason = "the other half of it reads what this one reads by itself"
+)]
 mod wire;
 
 use fault::Fault;
@@ -74,7 +77,10 @@ fn whatever_the_seed_does_what_is_owed_comes_and_nothing_else() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // A simulation in which nothing happens shows nothing.
-    assert!(owed > 1_000 && excused > 0, "{owed} owed, {excused} excused");
+    assert!(
+        owed > 1_000 && excused > 0,
+        "{owed} owed, {excused} excused"
+    );
 }
 
 fn replay(seed: u64) -> String {

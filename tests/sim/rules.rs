@@ -28,14 +28,45 @@ const LEVELS: [&str; 10] = [
 ];
 
 pub(crate) const TOPICS: [&str; 14] = [
-    "a", "a/b", "a/c", "a/b/c", "a/secret", "a/secret/b", "b", "b/c", "r/a", "r/b", "r/c", "s/a",
-    "s/b", "own/c0001/a",
+    "a",
+    "a/b",
+    "a/c",
+    "a/b/c",
+    "a/secret",
+    "a/secret/b",
+    "b",
+    "b/c",
+    "r/a",
+    "r/b",
+    "r/c",
+    "s/a",
+    "s/b",
+    "own/c0001/a",
 ];
 
 pub(crate) const FILTERS: [&str; 22] = [
-    "#", "a/#", "a/+", "a/b", "a/b/#", "+/b", "+", "b/#", "r/+", "r/a", "r/#", "own/c0001/#",
-    "own/#", "w/#", "a/+/c", "s/a", "$share/g/s/#", "$share/h/s/+", "$share/g/a/b", "$share/g/#",
-    "a/secret/#", "$share/g/a/+",
+    "#",
+    "a/#",
+    "a/+",
+    "a/b",
+    "a/b/#",
+    "+/b",
+    "+",
+    "b/#",
+    "r/+",
+    "r/a",
+    "r/#",
+    "own/c0001/#",
+    "own/#",
+    "w/#",
+    "a/+/c",
+    "s/a",
+    "$share/g/s/#",
+    "$share/h/s/+",
+    "$share/g/a/b",
+    "$share/g/#",
+    "a/secret/#",
+    "$share/g/a/+",
 ];
 
 fn line(allow: bool, read: bool, write: bool, filter: &str) -> Rule {
@@ -136,9 +167,9 @@ pub(crate) fn may_subscribe(user: &str, client: &str, text: &str) -> bool {
         }
         answers
     });
-    let known = answers.iter().find(|((name, first, filter), _)| {
-        name == user && *first == is_first && *filter == text
-    });
+    let known = answers
+        .iter()
+        .find(|((name, first, filter), _)| name == user && *first == is_first && *filter == text);
     *known.expect("a filter of the table").1
 }
 

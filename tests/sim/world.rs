@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis::broker::{QueueLimits, Settings};
 use portcullis::session;
 
-use crate::client::{Client, Profile, ToSend};
+use crate::client::{Client, Profile, Taken, ToSend};
 use crate::fault::{Fault, Tampering};
 use crate::host::{Host, Operator};
 use crate::line::Line;
@@ -106,12 +106,12 @@ impl World {
             .map(|index| Profile::random(index, &mut rng))
             .collect();
         let crashes = rng.once_in(3);
-        Self {
+        let mut world = Self {
             receive_maximum: bounds.inflight,
             queued: bounds.queued,
             oracle: Oracle::new(bounds, &profiles),
-            clients: profiles.into_iter().map(Client::new).collect(),
-            host: Host::new(operator),
+            clients: profiles.iter().cloned().map(Client::new).collect(),
+            host: Host::new(operator.clone()),
             links: Vec::new(),
             tampering: Tampering::new(fault),
             step: 0,
@@ -120,7 +120,12 @@ impl World {
             calm: false,
             trace: traced.then(Vec::new),
             rng,
+        };
+        world.note(|| format!("{operator:?}"));
+        for profile in &profiles {
+            world.note(|| format!("{profile:?}"));
         }
+        world
     }
 
     pub(crate) fn trace(&mut self) -> Vec<String> {
@@ -156,6 +161,19 @@ impl World {
             }
             94..97 => self.trouble(client),
             _ => self.wait_some(),
+        }
+    }
+
+    /// Polls until nobody has anything to do.
+    fn poll_all(&mut self) -> Verdict {
+        loop {
+            self.step += 1;
+            let ready = self.host.ready();
+            if ready.is_empty() {
+                return Ok(());
+            }
+            let task = *self.rng.pick(&ready);
+            self.poll(task)?;
         }
     }
 
@@ -229,6 +247,11 @@ impl World {
     }
 
     pub(crate) fn connect(&mut self, client: usize, clean: bool) {
+        let profile = &self.clients[client].profile;
+        let clean = match profile.version {
+            3 => profile.expiry_s == 0,
+            _ => clean,
+        };
         let will = if !self.calm && self.rng.once_in(3) {
             self.will(client)
         } else {
@@ -236,6 +259,8 @@ impl World {
         };
         let now = self.host.elapsed;
         let number = self.oracle.open(client, clean, will, now);
+        let name = self.clients[client].profile.name.clone();
+        self.note(|| format!("open {number} for {name} clean={clean} will={will:?}"));
         let line = Line::default();
         self.host.accept(number, &line);
         self.links.push(Link {
@@ -264,7 +289,11 @@ impl World {
             return None;
         }
         let v5 = profile.version == 5;
-        let delay_s = if v5 { *self.rng.pick(&[0, 0, 5, 60]) } else { 0 };
+        let delay_s = if v5 {
+            *self.rng.pick(&[0, 0, 5, 60])
+        } else {
+            0
+        };
         let message = Message {
             is_will: true,
             ..self.message(client, "w/x".into())
@@ -290,8 +319,10 @@ impl World {
             granted: false,
             may_from: None,
             must_by: None,
+            may_to: None,
             at: Duration::ZERO,
             by: None,
+            last: Duration::ZERO,
             sends: 0,
             sent_in: std::collections::BTreeSet::new(),
         }
@@ -351,7 +382,11 @@ impl World {
     pub(crate) fn disconnect(&mut self, client: usize) {
         let profile = &self.clients[client].profile;
         let v5 = profile.version == 5;
-        let code = if v5 && !self.calm { *self.rng.pick(&[0, 0, 4]) } else { 0 };
+        let code = if v5 && !self.calm {
+            *self.rng.pick(&[0, 0, 4])
+        } else {
+            0
+        };
         let changes = v5 && profile.expiry_s != 0 && !self.calm && self.rng.once_in(3);
         let expiry_s = changes.then(|| *self.rng.pick(&[0, 20, 7_200]));
         let packet = self.clients[client].disconnect(code, expiry_s);
@@ -388,7 +423,11 @@ impl World {
                 .take(40)
                 .filter(|&link| self.links[link].left && !self.links[link].cut)
                 .collect();
-            if open.is_empty() { None } else { Some(*self.rng.pick(&open)) }
+            if open.is_empty() {
+                None
+            } else {
+                Some(*self.rng.pick(&open))
+            }
         } else {
             self.clients[client].link
         };
@@ -402,12 +441,19 @@ impl World {
             }
             return Ok(());
         }
-        let count = if self.rng.once_in(3) { 1 + self.rng.below(bytes) } else { bytes };
+        let count = if self.rng.once_in(3) {
+            1 + self.rng.below(bytes)
+        } else {
+            bytes
+        };
         self.arrive(number, count);
         Ok(())
     }
 
     pub(crate) fn arrive(&mut self, number: usize, count: usize) {
+        if count == 0 {
+            return;
+        }
         let (step, now) = (self.step, self.host.elapsed);
         let link = &mut self.links[number];
         let bytes: Vec<u8> = link.out.drain(..count).collect();
@@ -459,9 +505,11 @@ impl World {
             self.note(|| format!("hear {number} {packet:?}"));
             let refuses = !self.calm && self.rng.once_in(10);
             let messages = &self.oracle.messages;
-            let (now, is_new) = self.clients[client].hear(&packet, messages, refuses);
-            if is_new && let Packet::Publish(published) = &packet {
-                self.oracle.heard(number, published)?;
+            let (now, taken) = self.clients[client].hear(&packet, messages, refuses);
+            if taken != Taken::No
+                && let Packet::Publish(published) = &packet
+            {
+                self.oracle.heard(number, published, taken)?;
             }
             for packet in now {
                 self.send(client, packet);
@@ -553,8 +601,11 @@ impl World {
 
     fn wait_some(&mut self) -> Verdict {
         let time = match self.rng.below(12) {
-            0 => Duration::from_secs(20),
-            1 => Duration::from_secs(4),
+            // Nobody is kept waiting for so long.
+            0 | 1 => {
+                self.poll_all()?;
+                Duration::from_secs(*self.rng.pick(&[4, 20]))
+            }
             _ => Duration::from_millis(50),
         };
         self.wait(time);
@@ -578,7 +629,7 @@ impl World {
         for round in 0.. {
             self.step += 1;
             if round > 4_000 {
-                return Err("it does not come to rest".into());
+                return Err(format!("no rest for {:?}", self.host.ready()));
             }
             let mut busy = false;
             for client in 0..self.clients.len() {
@@ -593,7 +644,9 @@ impl World {
             }
         }
         let undone = self.clients.iter().position(|client| !client.is_done());
-        undone.map_or(Ok(()), |client| Err(format!("client {client} waits for ever")))
+        undone.map_or(Ok(()), |client| {
+            Err(format!("client {client} waits for ever"))
+        })
     }
 
     fn serve(&mut self, client: usize) -> Result<bool, String> {
@@ -638,16 +691,7 @@ impl World {
         for client in 0..self.clients.len() {
             self.leave(client);
         }
-        loop {
-            self.step += 1;
-            let ready = self.host.ready();
-            if ready.is_empty() {
-                break;
-            }
-            for task in ready {
-                self.poll(task)?;
-            }
-        }
+        self.poll_all()?;
         let counts = self.host.broker().counts();
         let (messages, _) = self.host.broker().queued();
         if counts.connected != 0 || messages > counts.sessions * self.queued {

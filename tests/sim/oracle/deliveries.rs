@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Flight, Message, Oracle, Step, Sub, Verdict};
+use crate::client::Taken;
 use crate::packets::{Packet, Published};
 use crate::rules;
 
@@ -70,12 +71,16 @@ impl Oracle {
         };
         let message = &mut self.messages[number];
         if message.qos != qos {
-            return Err(format!("message {number} of QoS {} is answered so", message.qos));
+            return Err(format!(
+                "message {number} of QoS {} is answered so",
+                message.qos
+            ));
         }
         let expected = if v5 && !message.granted { 0x87 } else { 0 };
         if code != expected {
             return Err(format!("message {number} is answered with 0x{code:02X}"));
         }
+        message.may_to = Some(step);
         if message.granted && message.must_by.is_none() {
             message.must_by = Some(step);
             message.by = Some(now);
@@ -109,7 +114,8 @@ impl Oracle {
         let number = self.known(said)?;
         self.in_flight(link, said, number)?;
         let session = self.links[link].session.expect("accepted");
-        if said.qos == 2 && !said.dup
+        if said.qos == 2
+            && !said.dup
             && let Some(number) = number
         {
             let copies = self.sessions[session].copies.entry(number).or_default();
@@ -138,7 +144,11 @@ impl Oracle {
         if said.payload.is_empty() {
             return Ok(None);
         }
-        let number = said.payload.split(':').next().and_then(|text| text.parse().ok());
+        let number = said
+            .payload
+            .split(':')
+            .next()
+            .and_then(|text| text.parse().ok());
         let number: usize = number.ok_or_else(|| format!("{said:?} is nobody's"))?;
         let message = self.messages.get(number).ok_or("a number nobody gave")?;
         if message.topic != said.topic || message.payload != said.payload {
@@ -192,7 +202,8 @@ impl Oracle {
         connection.window.insert(id);
         let most = profile.receive_maximum.min(self.bounds.inflight);
         if connection.window.len() > most {
-            return Err(format!("{} in flight, {most} allowed", connection.window.len()));
+            let window = &connection.window;
+            return Err(format!("{window:?} in flight, {most} allowed"));
         }
         Ok(())
     }
@@ -209,7 +220,12 @@ impl Oracle {
         let reaches = |sub: &&Sub| {
             matches_sub(sub, &said.topic) && !(sub.wanted.no_local && message.publisher == client)
         };
-        let all: Vec<Sub> = self.sessions[session].subs.iter().filter(reaches).cloned().collect();
+        let all: Vec<Sub> = self.sessions[session]
+            .subs
+            .iter()
+            .filter(reaches)
+            .cloned()
+            .collect();
         let replay: Vec<&Sub> = all
             .iter()
             .filter(|sub| said.retain && message.retain && is_plain(sub) && sub.wanted.handling < 2)
@@ -217,22 +233,30 @@ impl Oracle {
             .collect();
         let live: Vec<&Sub> = all.iter().filter(|sub| sub.is_possible(message)).collect();
         let can_be_live = !said.retain || live.iter().any(|sub| sub.wanted.as_published);
-        if replay.is_empty() && (live.is_empty() || !can_be_live || said.retain && !message.retain) {
+        if replay.is_empty() && (live.is_empty() || !can_be_live || said.retain && !message.retain)
+        {
             return Err(format!("client {client} did not ask for {said:?}"));
         }
         let candidates = || live.iter().chain(&replay);
         let fits = |sub: &&&Sub| message.qos.min(sub.wanted.qos) == said.qos;
         if !candidates().any(|sub| fits(&sub)) {
-            return Err(format!("message {number} with another QoS: {said:?}"));
+            return Err(format!(
+                "{message:?} with another QoS: {said:?} for {live:?}"
+            ));
         }
-        let asked: BTreeSet<u32> = candidates().filter_map(|sub| sub.wanted.identifier).collect();
+        let asked: BTreeSet<u32> = candidates()
+            .filter_map(|sub| sub.wanted.identifier)
+            .collect();
         if said.identifiers.iter().any(|id| !asked.contains(id)) {
             return Err(format!("identifiers nobody gave: {said:?}"));
         }
         if said.retain {
             return Ok(());
         }
-        if live.iter().all(|sub| is_plain(sub) && sub.is_certain(message)) {
+        if live
+            .iter()
+            .all(|sub| is_plain(sub) && sub.is_certain(message))
+        {
             exact(said, number, message, &live)?;
         }
         let shares: BTreeSet<&str> = live
@@ -245,7 +269,9 @@ impl Oracle {
         let copies = self.sessions[session].copies.entry(number).or_default();
         copies.said += 1;
         if copies.said > message.repeats() * ways {
-            return Err(format!("message {number} too often to client {client}"));
+            return Err(format!(
+                "{message:?} too often to client {client}, not {ways}: {live:?}"
+            ));
         }
         Ok(())
     }
@@ -253,10 +279,16 @@ impl Oracle {
     /// The message may be the retained one at some moment after this SUBSCRIBE arrived.
     fn is_retained_for(&self, sub: &Sub, number: usize) -> bool {
         let message = &self.messages[number];
-        let of_topic = self.retained.get(&message.topic).map_or(&[][..], Vec::as_slice);
+        let of_topic = self
+            .retained
+            .get(&message.topic)
+            .map_or(&[][..], Vec::as_slice);
         let replaced = of_topic.iter().any(|&other| {
             let other = &self.messages[other];
-            let later = message.must_by.zip(other.may_from).is_some_and(|(by, from)| by < from);
+            let later = message
+                .must_by
+                .zip(other.may_from)
+                .is_some_and(|(by, from)| by < from);
             later && other.must_by.is_some_and(|by| by < sub.may_from)
         });
         of_topic.contains(&number) && !replaced
@@ -282,8 +314,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// The client has taken a message as new.
-    pub(crate) fn heard(&mut self, link: usize, said: &Published) -> Verdict {
+    /// The client has taken a message as new, or refused it.
+    pub(crate) fn heard(&mut self, link: usize, said: &Published, taken: Taken) -> Verdict {
         let Some(number) = self.known(said)? else {
             return Ok(());
         };
@@ -291,7 +323,7 @@ impl Oracle {
         let blind = self.sessions[session].was_blind;
         let copies = self.sessions[session].copies.entry(number).or_default();
         copies.heard += 1;
-        if said.qos == 2 {
+        if said.qos == 2 && taken == Taken::New {
             copies.heard_twice += 1;
             if copies.heard_twice > copies.said_twice.max(u32::from(blind)) {
                 return Err(format!("message {number} of QoS 2 more than once"));
@@ -315,7 +347,10 @@ fn exact(said: &Published, number: usize, message: &Message, live: &[&Sub]) -> V
     if message.qos.min(highest) != said.qos {
         return Err(format!("message {number} with QoS {}", said.qos));
     }
-    let mut given: Vec<u32> = live.iter().filter_map(|sub| sub.wanted.identifier).collect();
+    let mut given: Vec<u32> = live
+        .iter()
+        .filter_map(|sub| sub.wanted.identifier)
+        .collect();
     let mut got = said.identifiers.clone();
     given.sort_unstable();
     got.sort_unstable();
@@ -334,7 +369,11 @@ fn timely(said: &Published, number: usize, message: &Message, now: Duration) -> 
         return Ok(());
     };
     let whole = Duration::from_secs(u64::from(expiry_s));
-    let latest = message.by.unwrap_or(now) + whole;
+    // One that came again is counted anew.
+    let latest = match message.sends {
+        1 => message.by.unwrap_or(now).min(now) + whole,
+        _ => message.last.max(message.by.unwrap_or(now)) + whole,
+    };
     if latest <= now {
         return Err(format!("message {number} has expired and is sent"));
     }

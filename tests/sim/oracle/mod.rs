@@ -36,8 +36,11 @@ pub(crate) struct Message {
     /// The first moment at which the broker may have had it, and the one at which it surely had.
     pub(crate) may_from: Option<Step>,
     pub(crate) must_by: Option<Step>,
+    /// The last moment at which the broker may have taken it, if that is known.
+    pub(crate) may_to: Option<Step>,
     pub(crate) at: Duration,
     pub(crate) by: Option<Duration>,
+    pub(crate) last: Duration,
     /// How often it arrived, and in which of its publisher's sessions.
     pub(crate) sends: u32,
     pub(crate) sent_in: BTreeSet<Option<usize>>,
@@ -47,6 +50,7 @@ impl Message {
     /// How many copies one subscription may be sent.
     fn repeats(&self) -> u32 {
         match self.qos {
+            _ if self.is_will => 1,
             2 => u32::try_from(self.sent_in.len()).expect("few"),
             _ => self.sends,
         }
@@ -80,7 +84,7 @@ struct Sub {
 
 impl Sub {
     fn is_possible(&self, message: &Message) -> bool {
-        let begun = message.must_by.is_none_or(|by| self.may_from <= by);
+        let begun = message.may_to.is_none_or(|to| self.may_from <= to);
         let over = self.must_to.zip(message.may_from);
         begun && over.is_none_or(|(to, from)| to >= from)
     }
@@ -134,6 +138,13 @@ struct Session {
     was_blind: bool,
 }
 
+/// The filters of an UNSUBSCRIBE, whether each was there, and how many subscriptions it can concern.
+#[derive(Debug)]
+struct Unsubscribing {
+    filters: Vec<(&'static str, Option<bool>)>,
+    before: usize,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -144,15 +155,13 @@ pub(crate) struct Link {
     session: Option<usize>,
     /// Identifiers of PUBLISH packets of this connection that were not acknowledged.
     window: BTreeSet<u16>,
-    seen: BTreeSet<u16>,
     /// Messages by the identifier the client gave them.
     publishing: BTreeMap<u16, usize>,
-    unsubscribing: BTreeMap<u16, Vec<(&'static str, Option<bool>)>>,
+    unsubscribing: BTreeMap<u16, Unsubscribing>,
     /// Reason Code of DISCONNECT and Session Expiry Interval in it.
     left: Option<(u8, Option<u32>)>,
     last_arrival: Duration,
     over: bool,
-    life: u32,
 }
 
 /// A client as the oracle knows it.
@@ -247,13 +256,11 @@ impl Oracle {
             will,
             session: None,
             window: BTreeSet::new(),
-            seen: BTreeSet::new(),
             publishing: BTreeMap::new(),
             unsubscribing: BTreeMap::new(),
             left: None,
             last_arrival: now,
             over: false,
-            life: self.life,
         });
         self.clients[client].links.push(number);
         number
@@ -265,6 +272,9 @@ impl Oracle {
 
     /// A whole packet has arrived at the broker.
     pub(crate) fn arrived(&mut self, link: usize, packet: Up, step: Step, now: Duration) {
+        if self.links[link].over {
+            return;
+        }
         self.links[link].last_arrival = now;
         match packet {
             Up::Connect | Up::Pingreq => {}
@@ -280,6 +290,8 @@ impl Oracle {
                         of_topic.push(message);
                     }
                 }
+                known.last = now;
+                known.may_to = None;
                 known.sends += 1;
                 known.sent_in.insert(session);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Oracle, Session, Step, Sub, Verdict, Wanted};
+use super::{Oracle, Session, Step, Sub, Unsubscribing, Verdict, Wanted};
 use crate::rules;
 
 impl Oracle {
@@ -24,7 +24,10 @@ impl Oracle {
                 Ok(())
             };
         }
+        let profile = &self.clients[client].profile;
         let (at_least, at_most) = self.existence(link, now);
+        // CONNACK of 3.1 does not say; its clients are made so that there is no doubt.
+        let present = present || profile.version == 3 && at_least;
         if present && !at_most || !present && at_least {
             return Err(format!("Session Present {present} for client {client}"));
         }
@@ -216,6 +219,10 @@ impl Oracle {
             }
             asked.push((*filter, existed));
         }
+        let asked = Unsubscribing {
+            filters: asked,
+            before: self.sessions[number].subs.len(),
+        };
         self.links[link].unsubscribing.insert(id, asked);
     }
 
@@ -223,13 +230,16 @@ impl Oracle {
         let asked = self.links[link].unsubscribing.remove(&id);
         let asked = asked.ok_or_else(|| format!("UNSUBACK #{id} unasked"))?;
         let number = self.links[link].session.ok_or("UNSUBACK, no session")?;
-        for (index, (filter, existed)) in asked.into_iter().enumerate() {
+        for (index, (filter, existed)) in asked.filters.into_iter().enumerate() {
             let found = codes.get(index).map(|code| *code == 0);
-            if existed.zip(found).is_some_and(|(existed, found)| existed != found) {
+            if existed
+                .zip(found)
+                .is_some_and(|(existed, found)| existed != found)
+            {
                 return Err(format!("UNSUBACK {codes:02X?} for {filter}"));
             }
-            for sub in &mut self.sessions[number].subs {
-                if sub.wanted.filter == filter && !sub.is_over() && sub.may_from < step {
+            for sub in &mut self.sessions[number].subs[..asked.before] {
+                if sub.wanted.filter == filter && !sub.is_over() {
                     sub.must_to = Some(step);
                 }
             }

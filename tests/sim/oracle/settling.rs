@@ -34,7 +34,9 @@ impl Oracle {
                 }
                 if !self.may_have_been_full(session, message) {
                     let name = &known.profile.name;
-                    return Err(format!("message {number} never reached {name}: {message:?}"));
+                    return Err(format!(
+                        "message {number} never reached {name}: {message:?}"
+                    ));
                 }
                 counted.excused += 1;
             }
@@ -63,9 +65,7 @@ impl Oracle {
     /// Expiry and size are reasons not to deliver; an empty payload has no number.
     fn is_lost(&self, client: usize, message: &Message) -> bool {
         let profile = &self.clients[client].profile;
-        message.expiry_s.is_some()
-            || message.payload.is_empty()
-            || profile.maximum_packet.is_some()
+        message.expiry_s.is_some() || message.payload.is_empty() || profile.maximum_packet.is_some()
     }
 
     /// It was the retained message when a subscription asked, and has been ever since.
@@ -86,7 +86,10 @@ impl Oracle {
         let is_last = of_topic.into_iter().flatten().all(|&other| {
             let other = &self.messages[other];
             std::ptr::eq(other, known)
-                || other.must_by.zip(known.may_from).is_some_and(|(by, from)| by < from)
+                || other
+                    .must_by
+                    .zip(known.may_from)
+                    .is_some_and(|(by, from)| by < from)
         });
         let asks = |sub: &Sub| match sub.wanted.handling {
             0 => true,
@@ -112,8 +115,13 @@ impl Oracle {
     fn may_have_been_full(&self, session: usize, message: &Message) -> bool {
         let session = &self.sessions[session];
         let waiting = self.messages.iter().enumerate().filter(|(number, other)| {
-            let began = other.may_from.is_some_and(|from| Some(from) <= message.must_by);
-            let said = session.copies.get(number).and_then(|copies| copies.first_said);
+            let began = other
+                .may_from
+                .is_some_and(|from| Some(from) <= message.must_by);
+            let said = session
+                .copies
+                .get(number)
+                .and_then(|copies| copies.first_said);
             let sent = said.is_some_and(|said| Some(said) < message.may_from);
             let mut subs = session.subs.iter();
             began && !sent && other.granted && subs.any(|sub| matches_sub(sub, &other.topic))
