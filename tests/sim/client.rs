@@ -22,8 +22,9 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
-    pub(crate) fn random(index: usize, rng: &mut Rng) -> Self {
-        let version = *rng.pick(&[5, 5, 5, 5, 4, 3]);
+    /// `versions` are those it may speak.
+    pub(crate) fn random(index: usize, versions: &[u8], rng: &mut Rng) -> Self {
+        let version = *rng.pick(versions);
         let v5 = version == 5;
         let small = v5 && rng.once_in(12);
         Self {

@@ -102,8 +102,13 @@ impl World {
             },
         };
         let (operator, bounds) = operator(&mut rng);
+        // SUBACK of 3.1 cannot say that there are too many: there nobody knows what was made.
+        let versions: &[u8] = match bounds.subscriptions {
+            1_000 => &[5, 5, 5, 5, 4, 3],
+            _ => &[5, 5, 5, 4],
+        };
         let profiles: Vec<Profile> = (0..size.clients)
-            .map(|index| Profile::random(index, &mut rng))
+            .map(|index| Profile::random(index, versions, &mut rng))
             .collect();
         let crashes = rng.once_in(3);
         let mut world = Self {

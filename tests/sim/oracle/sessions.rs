@@ -163,7 +163,7 @@ impl Oracle {
             let over_quota = code >= 0x80 && others >= self.bounds.subscriptions;
             let is_granted = if profile.version == 3 {
                 // Its SUBACK has no code for a refusal.
-                granted && others < self.bounds.subscriptions
+                granted
             } else {
                 code < 0x80
             };
