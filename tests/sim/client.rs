@@ -80,6 +80,8 @@ pub(crate) struct Client {
     pub(crate) profile: Profile,
     pub(crate) link: Option<usize>,
     pub(crate) connected: bool,
+    /// It has asked for a new session, and does so until it hears that it has one.
+    pub(crate) begins_anew: bool,
     next_id: u16,
     outgoing: VecDeque<Outgoing>,
     /// Requests that were not answered, by identifier.
@@ -98,6 +100,7 @@ impl Client {
             profile,
             link: None,
             connected: false,
+            begins_anew: false,
             next_id: 0,
             outgoing: VecDeque::new(),
             asked: BTreeSet::new(),
@@ -130,6 +133,7 @@ impl Client {
         self.connected = false;
         self.replies.clear();
         self.asked.clear();
+        self.begins_anew = clean;
         if clean {
             self.forget();
         }
@@ -279,6 +283,7 @@ impl Client {
         match packet {
             Packet::Connack { present, code: 0 } => {
                 self.connected = true;
+                self.begins_anew = false;
                 // CONNACK of 3.1 does not say whether there is a session.
                 if !present && self.profile.version != 3 {
                     self.forget();

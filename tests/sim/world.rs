@@ -255,7 +255,7 @@ impl World {
         let profile = &self.clients[client].profile;
         let clean = match profile.version {
             3 => profile.expiry_s == 0,
-            _ => clean,
+            _ => clean || self.clients[client].begins_anew,
         };
         let will = if !self.calm && self.rng.once_in(3) {
             self.will(client)

@@ -90,13 +90,16 @@ impl Oracle {
 
     fn released(&mut self, link: usize, id: u16) -> Verdict {
         let number = self.links[link].session.expect("accepted");
-        let session = &self.sessions[number];
-        let known = session.flights.get(&id).or(session.freed.get(&id));
+        let session = &mut self.sessions[number];
         if self.settled {
             return Err(format!("PUBREL #{id} for what was complete"));
         }
-        match known {
-            Some(flight) if flight.qos == 2 => Ok(()),
+        let flight = session.flights.get_mut(&id);
+        match flight.or(session.freed.get_mut(&id)) {
+            Some(flight) if flight.qos == 2 => {
+                flight.released = true;
+                Ok(())
+            }
             None if session.was_blind => Ok(()),
             _ => Err(format!("PUBREL #{id} for nothing")),
         }
@@ -226,10 +229,17 @@ impl Oracle {
             .filter(reaches)
             .cloned()
             .collect();
+        // Looked up when their turn comes: by the subscription as it is then.
+        let asked = |sub: &Sub| {
+            let same = all
+                .iter()
+                .filter(|other| other.wanted.filter == sub.wanted.filter);
+            let mut asking = same.filter(|other| other.wanted.handling < 2);
+            asking.any(|other| self.is_retained_for(other, number))
+        };
         let replay: Vec<&Sub> = all
             .iter()
-            .filter(|sub| said.retain && message.retain && is_plain(sub) && sub.wanted.handling < 2)
-            .filter(|sub| self.is_retained_for(sub, number))
+            .filter(|sub| said.retain && message.retain && is_plain(sub) && asked(sub))
             .collect();
         let live: Vec<&Sub> = all.iter().filter(|sub| sub.is_possible(message)).collect();
         let can_be_live = !said.retain || live.iter().any(|sub| sub.wanted.as_published);

@@ -308,7 +308,7 @@ impl Oracle {
             return;
         };
         let session = &mut self.sessions[session];
-        let Some(flight) = session.flights.get_mut(&id) else {
+        let Some(flight) = session.flights.get(&id) else {
             return;
         };
         let refused = first == 0x50 && code >= 0x80;
@@ -321,8 +321,6 @@ impl Oracle {
             session.flights.remove(&id);
             session.freed.insert(id, flight);
             self.links[link].window.remove(&id);
-        } else if first == 0x50 {
-            flight.released = true;
         }
     }
 

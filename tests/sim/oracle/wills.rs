@@ -41,7 +41,13 @@ impl Oracle {
             return;
         }
         let due = now + Duration::from_secs(u64::from(delay_s));
-        will.at = due;
+        // Who takes over with Clean Start ends the session and with it the delay.
+        let newer = self.clients[client]
+            .links
+            .iter()
+            .filter(|other| **other > link);
+        let ends = newer.clone().any(|other| self.links[*other].clean);
+        will.at = if ends { now } else { due };
         self.pending.push(Pending {
             message,
             client,
