@@ -87,6 +87,39 @@ fn replay(seed: u64) -> String {
     format!("PORTCULLIS_SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture")
 }
 
+/// Runs seeds until `found` of them were tampered with and found out; gives the others as well.
+fn tampered(fault: Fault, found: usize) -> (Vec<String>, Vec<u64>) {
+    let (mut told, mut unnoticed) = (Vec::new(), Vec::new());
+    for seed in 0..200 {
+        let run = run(seed, Some(fault), false);
+        match run.verdict {
+            Err(reason) if run.tampered => told.push(reason),
+            Err(reason) => panic!("seed {seed} without the fault: {reason}"),
+            Ok(()) if run.tampered => unnoticed.push(seed),
+            Ok(()) => {}
+        }
+        if told.len() == found {
+            break;
+        }
+    }
+    (told, unnoticed)
+}
+
+#[test]
+fn survey() {
+    use Fault::*;
+    for fault in [
+        Lose, Repeat, Swap, Leak, Reuse, Unreadable, Unwritable, Unasked, Present, Astray,
+    ] {
+        let (told, unnoticed) = tampered(fault, 20);
+        println!(
+            "{fault:?} {} {unnoticed:?} {:?}",
+            told.len(),
+            told.iter().take(3).collect::<Vec<_>>()
+        );
+    }
+}
+
 #[test]
 fn one_seed_is_replayed_with_its_trace() {
     let seed = std::env::var("PORTCULLIS_SIM_SEED").ok();

@@ -7,13 +7,14 @@ use portcullis::broker::{QueueLimits, Settings};
 use portcullis::session;
 
 use crate::client::{Client, Profile, Taken, ToSend};
-use crate::fault::{Fault, Tampering};
+use crate::fault::{Fault, Tampering, Victim};
 use crate::host::{Host, Operator};
 use crate::line::Line;
 use crate::oracle::{Bounds, Message, Oracle, Step, Up, Verdict, Wanted};
 use crate::packets::{Packet, Reader};
 use crate::rng::Rng;
 use crate::rules;
+use crate::wire;
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +201,14 @@ impl World {
         let v5 = self.clients[link.client].profile.version == 5;
         let mut packets = link.reader.read(&bytes, v5)?;
         let mut end = link.said.back().map_or(link.heard, |(end, _)| *end);
-        self.tampering.tamper(&mut packets, &self.oracle.messages);
+        let victim = Victim {
+            profile: &self.clients[link.client].profile,
+            asked: &|topic| self.oracle.ever_asked(link.client, topic),
+            messages: &self.oracle.messages,
+        };
+        if let Some(id) = self.tampering.tamper(&mut packets, &victim) {
+            link.line.arrive(&wire::ack(wire::PUBACK, id, None));
+        }
         for (length, packet) in packets {
             end += length;
             self.note(|| format!("said {task} {packet:?}"));

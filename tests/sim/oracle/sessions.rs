@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deliveries::matches_sub;
 use super::{Oracle, Session, Step, Sub, Unsubscribing, Verdict, Wanted};
 use crate::rules;
 
@@ -50,6 +51,12 @@ impl Oracle {
         session.ended = None;
         self.links[link].session = Some(number);
         Ok(())
+    }
+
+    /// Whether the client has ever subscribed to a topic.
+    pub(crate) fn ever_asked(&self, client: usize, topic: &str) -> bool {
+        let mut sessions = self.sessions.iter().filter(|known| known.client == client);
+        sessions.any(|session| session.subs.iter().any(|sub| matches_sub(sub, topic)))
     }
 
     /// Whether the client of a CONNECT has a session: surely, and perhaps.
