@@ -91,15 +91,15 @@ impl World {
         let size = match rng.below(20) {
             0 => Size {
                 clients: 200 + rng.below(100),
-                steps: 4_000,
+                steps: 10_000,
             },
             1..8 => Size {
                 clients: 20 + rng.below(20),
-                steps: 2_000,
+                steps: 5_000,
             },
             _ => Size {
                 clients: 2 + rng.below(7),
-                steps: 1_500,
+                steps: 3_000,
             },
         };
         let (operator, bounds) = operator(&mut rng);
@@ -200,6 +200,9 @@ impl World {
         link.read += bytes.len();
         let v5 = self.clients[link.client].profile.version == 5;
         let mut packets = link.reader.read(&bytes, v5)?;
+        if link.line.was_full() {
+            self.oracle.full(task);
+        }
         let mut end = link.said.back().map_or(link.heard, |(end, _)| *end);
         let victim = Victim {
             profile: &self.clients[link.client].profile,
@@ -215,6 +218,10 @@ impl World {
             self.oracle.said(task, &packet, length, step, now)?;
             self.links[task].said.push_back((end, packet));
         }
+        let link = &self.links[task];
+        if link.line.is_read() && !link.line.was_full() && !link.cut {
+            self.oracle.taken(task);
+        }
         self.closed(task);
         Ok(())
     }
@@ -224,10 +231,9 @@ impl World {
         let link = &self.links[task];
         if link.line.is_closed_by_broker() {
             let read = link.line.is_read() && link.sent.is_empty();
-            let full = link.line.was_full();
-            self.note(|| format!("over {task} read={read} full={full}"));
+            self.note(|| format!("over {task} read={read}"));
             let (step, now) = (self.step, self.host.elapsed);
-            self.oracle.ended(task, read, full, step, now);
+            self.oracle.ended(task, read, step, now);
         }
     }
 

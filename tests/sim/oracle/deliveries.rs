@@ -135,7 +135,9 @@ impl Oracle {
         };
         let message = self.messages[number].clone();
         self.wanted(session, said, number, &message)?;
-        timely(said, number, &message, now)?;
+        if !self.links[link].was_full {
+            timely(said, number, &message, now)?;
+        }
         self.ordered(session, said, number, &message)?;
         let copies = self.sessions[session].copies.entry(number).or_default();
         copies.first_said.get_or_insert(step);
@@ -296,7 +298,7 @@ impl Oracle {
         let replaced = of_topic.iter().any(|&other| {
             let other = &self.messages[other];
             let later = message
-                .must_by
+                .may_to
                 .zip(other.may_from)
                 .is_some_and(|(by, from)| by < from);
             later && other.must_by.is_some_and(|by| by < sub.may_from)

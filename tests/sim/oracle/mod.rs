@@ -155,6 +155,8 @@ pub(crate) struct Link {
     session: Option<usize>,
     /// Identifiers of PUBLISH packets of this connection that were not acknowledged.
     window: BTreeSet<u16>,
+    /// Acknowledged by what arrived here and was perhaps not read yet.
+    freeing: Vec<u16>,
     /// Messages by the identifier the client gave them.
     publishing: BTreeMap<u16, usize>,
     unsubscribing: BTreeMap<u16, Unsubscribing>,
@@ -162,6 +164,7 @@ pub(crate) struct Link {
     left: Option<(u8, Option<u32>)>,
     last_arrival: Duration,
     over: bool,
+    was_full: bool,
 }
 
 /// A client as the oracle knows it.
@@ -256,11 +259,13 @@ impl Oracle {
             will,
             session: None,
             window: BTreeSet::new(),
+            freeing: Vec::new(),
             publishing: BTreeMap::new(),
             unsubscribing: BTreeMap::new(),
             left: None,
             last_arrival: now,
             over: false,
+            was_full: false,
         });
         self.clients[client].links.push(number);
         number
@@ -321,6 +326,29 @@ impl Oracle {
             session.flights.remove(&id);
             session.freed.insert(id, flight);
             self.links[link].window.remove(&id);
+            self.links[link].freeing.push(id);
+        }
+    }
+
+    /// The broker has found a line full: what it says now is heard later, or never.
+    pub(crate) fn full(&mut self, link: usize) {
+        self.links[link].was_full = true;
+        if let Some(session) = self.links[link].session {
+            self.sessions[session].was_blind = true;
+        }
+    }
+
+    /// The broker has taken everything that arrived on a connection: what was acknowledged there is
+    /// complete, and its identifier free.
+    pub(crate) fn taken(&mut self, link: usize) {
+        if self.links[link].over {
+            return;
+        }
+        let freed = std::mem::take(&mut self.links[link].freeing);
+        if let Some(session) = self.links[link].session {
+            for id in freed {
+                self.sessions[session].freed.remove(&id);
+            }
         }
     }
 

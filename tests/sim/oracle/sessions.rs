@@ -87,14 +87,7 @@ impl Oracle {
     }
 
     /// The broker has closed a connection, by itself or after its client.
-    pub(crate) fn ended(
-        &mut self,
-        link: usize,
-        is_read: bool,
-        was_full: bool,
-        step: Step,
-        now: Duration,
-    ) {
+    pub(crate) fn ended(&mut self, link: usize, is_read: bool, step: Step, now: Duration) {
         if std::mem::replace(&mut self.links[link].over, true) {
             return;
         }
@@ -103,12 +96,11 @@ impl Oracle {
             return;
         };
         let session = &mut self.sessions[number];
-        session.was_blind |= was_full;
         if self.clients[client].session == Some(number) && session.ended.is_none() {
             session.ended = Some(now);
         }
         // DISCONNECT was surely taken if nothing else can have ended the connection before.
-        let certain = is_read && !was_full && self.is_newest(link);
+        let certain = is_read && !self.links[link].was_full && self.is_newest(link);
         if certain && let Some((_, Some(expiry_s))) = self.links[link].left {
             self.sessions[number].expiry_s = (expiry_s, expiry_s);
         }

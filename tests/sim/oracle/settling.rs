@@ -87,7 +87,7 @@ impl Oracle {
             let other = &self.messages[other];
             std::ptr::eq(other, known)
                 || other
-                    .must_by
+                    .may_to
                     .zip(known.may_from)
                     .is_some_and(|(by, from)| by < from)
         });
