@@ -201,7 +201,7 @@ impl World {
         let v5 = self.clients[link.client].profile.version == 5;
         let mut packets = link.reader.read(&bytes, v5)?;
         if link.line.was_full() {
-            self.oracle.full(task);
+            self.oracle.full(task, step);
         }
         let mut end = link.said.back().map_or(link.heard, |(end, _)| *end);
         let victim = Victim {

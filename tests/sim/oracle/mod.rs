@@ -172,6 +172,8 @@ pub(crate) struct Link {
 struct Known {
     profile: Profile,
     session: Option<usize>,
+    /// The connection that has the session.
+    serving: Option<usize>,
     links: Vec<usize>,
 }
 
@@ -214,6 +216,7 @@ impl Oracle {
         let known = |profile: &Profile| Known {
             profile: profile.clone(),
             session: None,
+            serving: None,
             links: Vec::new(),
         };
         Self {
@@ -290,8 +293,10 @@ impl Oracle {
                 if known.may_from.is_none() {
                     known.may_from = Some(step);
                     known.at = now;
-                    if known.retain && known.granted {
-                        let of_topic = self.retained.entry(known.topic.clone()).or_default();
+                }
+                if known.retain && known.granted {
+                    let of_topic = self.retained.entry(known.topic.clone()).or_default();
+                    if !of_topic.contains(&message) {
                         of_topic.push(message);
                     }
                 }
@@ -331,8 +336,12 @@ impl Oracle {
     }
 
     /// The broker has found a line full: what it says now is heard later, or never.
-    pub(crate) fn full(&mut self, link: usize) {
+    pub(crate) fn full(&mut self, link: usize, step: Step) {
         self.links[link].was_full = true;
+        // Its end is not seen while its last bytes wait.
+        if let Some((will, _)) = self.links[link].will {
+            self.messages[will].may_from.get_or_insert(step);
+        }
         if let Some(session) = self.links[link].session {
             self.sessions[session].was_blind = true;
         }

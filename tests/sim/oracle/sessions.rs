@@ -32,6 +32,10 @@ impl Oracle {
         if present && !at_most || !present && at_least {
             return Err(format!("Session Present {present} for client {client}"));
         }
+        // The one before has given the session up, even where its last bytes wait for a full line.
+        if let Some(before) = self.clients[client].serving.take() {
+            self.ended(before, false, step, now);
+        }
         self.reconnected(client, present, step, now);
         let expiry = self.links[link].expiry_s;
         let number = match self.clients[client].session {
@@ -45,6 +49,7 @@ impl Oracle {
                 self.sessions.len() - 1
             }
         };
+        self.clients[client].serving = Some(link);
         self.clients[client].session = Some(number);
         let session = &mut self.sessions[number];
         session.expiry_s = (expiry, expiry);
@@ -96,7 +101,7 @@ impl Oracle {
             return;
         };
         let session = &mut self.sessions[number];
-        if self.clients[client].session == Some(number) && session.ended.is_none() {
+        if self.clients[client].serving == Some(link) {
             session.ended = Some(now);
         }
         // DISCONNECT was surely taken if nothing else can have ended the connection before.
