@@ -82,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) connected: bool,
     /// It has asked for a new session, and does so until it hears that it has one.
     pub(crate) begins_anew: bool,
+    /// The session that what it remembers belongs to.
+    session: Option<usize>,
     next_id: u16,
     outgoing: VecDeque<Outgoing>,
     /// Requests that were not answered, by identifier.
@@ -101,6 +103,7 @@ impl Client {
             link: None,
             connected: false,
             begins_anew: false,
+            session: None,
             next_id: 0,
             outgoing: VecDeque::new(),
             asked: BTreeSet::new(),
@@ -176,6 +179,17 @@ impl Client {
         }
         body.extend(wire::text(profile.user));
         (wire::packet(0x10, &body), Up::Connect)
+    }
+
+    /// What it remembers belongs to this session from now on. Session Present of CONNACK says whether it
+    /// is the one before, but not which: a client that missed the CONNACK of a new session would take
+    /// its messages for repetitions of the old one's. That is a hole of the standard, and not looked
+    /// into here.
+    pub(crate) fn belongs_to(&mut self, session: Option<usize>) {
+        if self.session != session {
+            self.forget();
+        }
+        self.session = session;
     }
 
     fn forget(&mut self) {
@@ -281,13 +295,9 @@ impl Client {
         let mut now = Vec::new();
         let mut taken = Taken::No;
         match packet {
-            Packet::Connack { present, code: 0 } => {
+            Packet::Connack { code: 0, .. } => {
                 self.connected = true;
                 self.begins_anew = false;
-                // CONNACK of 3.1 does not say whether there is a session.
-                if !present && self.profile.version != 3 {
-                    self.forget();
-                }
                 now = self.resend(messages);
             }
             Packet::Publish(published) => taken = self.take(published, refuses),

@@ -522,6 +522,10 @@ impl World {
             && let Some((_, packet)) = self.links[number].said.pop_front()
         {
             self.note(|| format!("hear {number} {packet:?}"));
+            if matches!(packet, Packet::Connack { code: 0, .. }) {
+                let session = self.oracle.session_of(number);
+                self.clients[client].belongs_to(session);
+            }
             let refuses = !self.calm && self.rng.once_in(10);
             let messages = &self.oracle.messages;
             let (now, taken) = self.clients[client].hear(&packet, messages, refuses);

@@ -232,6 +232,13 @@ impl Oracle {
         let reaches = |sub: &&Sub| {
             matches_sub(sub, &said.topic) && !(sub.wanted.no_local && message.publisher == client)
         };
+        let same = |sub: &&Sub| matches_sub(sub, &said.topic);
+        let every: Vec<Sub> = self.sessions[session]
+            .subs
+            .iter()
+            .filter(same)
+            .cloned()
+            .collect();
         let all: Vec<Sub> = self.sessions[session]
             .subs
             .iter()
@@ -240,7 +247,7 @@ impl Oracle {
             .collect();
         // Looked up when their turn comes: by the subscription as it is then.
         let asked = |sub: &Sub| {
-            let same = all
+            let same = every
                 .iter()
                 .filter(|other| other.wanted.filter == sub.wanted.filter);
             let mut asking = same.filter(|other| other.wanted.handling < 2);

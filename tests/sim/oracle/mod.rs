@@ -121,7 +121,7 @@ struct Flight {
     released: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Session {
     client: usize,
     life: u32,
@@ -152,6 +152,8 @@ pub(crate) struct Link {
     pub(crate) clean: bool,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<(usize, u32)>,
+    /// CONNECT has arrived.
+    has_asked: bool,
     session: Option<usize>,
     /// Identifiers of PUBLISH packets of this connection that were not acknowledged.
     window: BTreeSet<u16>,
@@ -165,6 +167,7 @@ pub(crate) struct Link {
     last_arrival: Duration,
     over: bool,
     was_full: bool,
+    life: u32,
 }
 
 /// A client as the oracle knows it.
@@ -260,6 +263,7 @@ impl Oracle {
             clean,
             expiry_s: profile.session_expiry_s(clean),
             will,
+            has_asked: false,
             session: None,
             window: BTreeSet::new(),
             freeing: Vec::new(),
@@ -269,6 +273,7 @@ impl Oracle {
             last_arrival: now,
             over: false,
             was_full: false,
+            life: self.life,
         });
         self.clients[client].links.push(number);
         number
@@ -285,7 +290,8 @@ impl Oracle {
         }
         self.links[link].last_arrival = now;
         match packet {
-            Up::Connect | Up::Pingreq => {}
+            Up::Connect => self.links[link].has_asked = true,
+            Up::Pingreq => {}
             Up::Publish { message, id } => {
                 self.links[link].publishing.insert(id, message);
                 let session = self.links[link].session;

@@ -6,6 +6,16 @@ use super::deliveries::matches_sub;
 use super::{Oracle, Session, Step, Sub, Unsubscribing, Verdict, Wanted};
 use crate::rules;
 
+/// Whether a client has a session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Existence {
+    /// The one it was last seen to have, surely or perhaps.
+    surely: bool,
+    perhaps: bool,
+    /// One that a connection has made which was not seen to be accepted.
+    made: bool,
+}
+
 impl Oracle {
     /// CONNACK was said.
     pub(super) fn connack(
@@ -26,7 +36,8 @@ impl Oracle {
             };
         }
         let profile = &self.clients[client].profile;
-        let (at_least, at_most) = self.existence(link, now);
+        let existence = self.existence(link, now);
+        let (at_least, at_most) = (existence.surely, existence.made || existence.perhaps);
         // CONNACK of 3.1 does not say; its clients are made so that there is no doubt.
         let present = present || profile.version == 3 && at_least;
         if present && !at_most || !present && at_least {
@@ -38,17 +49,7 @@ impl Oracle {
         }
         self.reconnected(client, present, step, now);
         let expiry = self.links[link].expiry_s;
-        let number = match self.clients[client].session {
-            Some(number) if present => number,
-            _ => {
-                self.sessions.push(Session {
-                    client,
-                    life: self.life,
-                    ..Session::default()
-                });
-                self.sessions.len() - 1
-            }
-        };
+        let number = self.continued(link, present, &existence);
         self.clients[client].serving = Some(link);
         self.clients[client].session = Some(number);
         let session = &mut self.sessions[number];
@@ -64,15 +65,66 @@ impl Oracle {
         sessions.any(|session| session.subs.iter().any(|sub| matches_sub(sub, topic)))
     }
 
-    /// Whether the client of a CONNECT has a session: surely, and perhaps.
-    fn existence(&self, link: usize, now: Duration) -> (bool, bool) {
-        let connect = &self.links[link];
-        let Some(number) = self.clients[connect.client].session else {
-            return (false, false);
+    /// The session of an accepted connection.
+    pub(crate) fn session_of(&self, link: usize) -> Option<usize> {
+        self.links[link].session
+    }
+
+    /// The session that a connection has: the one before, a new one, or perhaps either.
+    fn continued(&mut self, link: usize, present: bool, existence: &Existence) -> usize {
+        let client = self.links[link].client;
+        let before = self.clients[client].session;
+        let new = match before {
+            Some(number) if present && (existence.surely || !existence.made) => return number,
+            Some(number) if present && existence.perhaps => {
+                // One that nobody saw accepted may have begun it anew.
+                let mut session = self.sessions[number].clone();
+                session.was_blind = true;
+                for copies in session.copies.values_mut() {
+                    copies.said = 0;
+                }
+                for sub in &mut session.subs {
+                    sub.must_from = None;
+                }
+                session
+            }
+            _ => Session {
+                client,
+                life: self.life,
+                was_blind: present,
+                ..Session::default()
+            },
         };
+        self.sessions.push(new);
+        self.sessions.len() - 1
+    }
+
+    /// Connections that asked for the session since it was last seen to be given, and were cut before
+    /// they were seen to be accepted.
+    fn unseen(&self, link: usize) -> impl Iterator<Item = usize> + '_ {
+        let known = &self.clients[self.links[link].client];
+        let later = known.links.iter().rev().copied();
+        let later = later.skip_while(move |other| *other >= link);
+        later
+            .take_while(|other| self.links[*other].session.is_none())
+            .filter(|other| self.links[*other].has_asked)
+            .filter(|other| self.links[*other].life == self.life)
+    }
+
+    /// Whether the client of a CONNECT has a session.
+    fn existence(&self, link: usize, now: Duration) -> Existence {
+        let connect = &self.links[link];
+        let none = Existence::default();
         if connect.clean {
-            return (false, false);
+            return none;
         }
+        let made = self
+            .unseen(link)
+            .any(|other| self.links[other].expiry_s > 0);
+        let unmade = self.unseen(link).any(|other| self.links[other].clean);
+        let Some(number) = self.clients[connect.client].session else {
+            return Existence { made, ..none };
+        };
         let session = &self.sessions[number];
         // Taken over: the connection ended just now.
         let since = now.saturating_sub(session.ended.unwrap_or(now));
@@ -82,13 +134,12 @@ impl Oracle {
         };
         // While its last bytes were waiting for a full line the end was not seen.
         let slack = Duration::from_secs(if session.was_blind { 3 } else { 0 });
-        // An earlier newcomer may have begun a new session, or ended this one, and was not seen.
-        let unseen = self.clients[connect.client].links.iter().any(|other| {
-            let other = &self.links[*other];
-            other.clean && other.session.is_none() && !other.over
-        });
-        let surely = lives(session.expiry_s.0, since + slack) && !unseen;
-        (surely, lives(session.expiry_s.1, since))
+        let surely = lives(session.expiry_s.0, since + slack) && !unmade;
+        Existence {
+            surely,
+            perhaps: lives(session.expiry_s.1, since),
+            made,
+        }
     }
 
     /// The broker has closed a connection, by itself or after its client.
@@ -98,6 +149,7 @@ impl Oracle {
         }
         let client = self.links[link].client;
         let Some(number) = self.links[link].session else {
+            self.unseen_will(link, step);
             return;
         };
         let session = &mut self.sessions[number];

@@ -44,13 +44,15 @@ impl Oracle {
                     ));
                 }
                 counted.excused += 1;
+                if counted.excused as u64 > dropped {
+                    let name = &known.profile.name;
+                    return Err(format!(
+                        "message {number} to {name} is missing and not counted"
+                    ));
+                }
             }
         }
         self.settle_shared()?;
-        if counted.excused as u64 > dropped {
-            let excused = counted.excused;
-            return Err(format!("{excused} missing, {dropped} counted as dropped"));
-        }
         Ok(counted)
     }
 

@@ -55,6 +55,14 @@ impl Oracle {
         });
     }
 
+    /// A connection has ended that may have been accepted unseen: so may its will be sent.
+    pub(super) fn unseen_will(&mut self, link: usize, step: Step) {
+        let connection = &self.links[link];
+        if let Some((will, _)) = connection.will.filter(|_| connection.has_asked) {
+            self.messages[will].may_from.get_or_insert(step);
+        }
+    }
+
     /// A client is there again: a session that goes on cancels the will, one that ended sends it.
     pub(super) fn reconnected(&mut self, client: usize, present: bool, step: Step, now: Duration) {
         let of_client: Vec<Pending> = self
