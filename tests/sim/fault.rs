@@ -27,6 +27,12 @@ pub(crate) enum Fault {
     Present,
     /// One of the acknowledgements of the broker goes to another packet.
     Astray,
+    /// A will is published although its client is there, or said goodbye.
+    Undue,
+    /// One message more is in flight than may be.
+    Window,
+    /// A client has one subscription more than it may have.
+    Quota,
 }
 
 /// Puts one fault in, the first time it can.
@@ -45,7 +51,9 @@ pub(crate) struct Victim<'a> {
 
 impl Tampering {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
-        Self { fault, done: false }
+        // The bounds are not the broker's to break here: the oracle is told tighter ones.
+        let done = matches!(fault, Some(Fault::Window | Fault::Quota));
+        Self { fault, done }
     }
 
     /// Changes what the broker has said in one turn. Gives the identifier of a message that was lost:
@@ -64,20 +72,25 @@ impl Tampering {
             }
             Fault::Repeat => repeat(packets),
             Fault::Swap => swap(packets, victim.messages),
-            Fault::Leak => false,
+            Fault::Leak | Fault::Window | Fault::Quota => false,
             Fault::Reuse => reuse(packets),
             Fault::Unreadable => replace(packets, victim, |message| {
-                message.granted
+                is_sent(message)
+                    && message.granted
                     && (victim.asked)(&message.topic)
                     && !rules::may_read(victim.profile.user, &victim.profile.name, &message.topic)
             }),
             Fault::Unwritable => replace(packets, victim, |message| {
-                !message.granted && (victim.asked)(&message.topic)
+                is_sent(message) && !message.granted && (victim.asked)(&message.topic)
             }),
             Fault::Unasked => replace(packets, victim, |message| {
-                message.granted
+                is_sent(message)
+                    && message.granted
                     && !(victim.asked)(&message.topic)
                     && rules::may_read(victim.profile.user, &victim.profile.name, &message.topic)
+            }),
+            Fault::Undue => replace(packets, victim, |message| {
+                message.is_will && !is_sent(message) && (victim.asked)(&message.topic)
             }),
             Fault::Present => packets.iter_mut().any(|(_, packet)| match packet {
                 Packet::Connack { present, code: 0 } if victim.profile.version != 3 => {
@@ -190,6 +203,10 @@ fn reuse(packets: &mut [(usize, Packet)]) -> bool {
     true
 }
 
+fn is_sent(message: &Message) -> bool {
+    message.may_from.is_some()
+}
+
 /// Another message in the place of the one that was to come.
 fn replace(
     packets: &mut [(usize, Packet)],
@@ -200,7 +217,7 @@ fn replace(
         return false;
     };
     let mut sent = victim.messages.iter();
-    let sent = sent.find(|message| message.may_from.is_some() && fits(message));
+    let sent = sent.find(|message| fits(message));
     match (sent, published(packets, place)) {
         (Some(message), Some(said)) => {
             said.topic.clone_from(&message.topic);

@@ -106,17 +106,44 @@ fn tampered(fault: Fault, found: usize) -> (Vec<String>, Vec<u64>) {
 }
 
 #[test]
-fn survey() {
-    use Fault::*;
-    for fault in [
-        Lose, Repeat, Swap, Leak, Reuse, Unreadable, Unwritable, Unasked, Present, Astray,
-    ] {
-        let (told, unnoticed) = tampered(fault, 20);
-        println!(
-            "{fault:?} {} {unnoticed:?} {:?}",
+fn each_fault_put_in_is_found() {
+    let faults = [
+        (Fault::Lose, "never reached"),
+        (Fault::Repeat, "too often"),
+        (Fault::Swap, "after message"),
+        (Fault::Leak, "DUP, but new"),
+        (Fault::Reuse, "in use and used again"),
+        (Fault::Unreadable, "may not read"),
+        (Fault::Unwritable, "was refused and is delivered"),
+        (Fault::Unasked, "did not ask for"),
+        (Fault::Present, "Session Present true"),
+        (Fault::Astray, "which was not sent"),
+        (Fault::Undue, "was not due"),
+        (Fault::Window, "in flight"),
+        (Fault::Quota, "subscriptions"),
+    ];
+    for (fault, word) in faults {
+        let (told, unnoticed) = tampered(fault, 8);
+        println!("{fault:?} {} {}", told.len(), unnoticed.len());
+        assert_eq!(
             told.len(),
-            told.iter().take(3).collect::<Vec<_>>()
+            8,
+            "{fault:?} is found in {told:?}, not in {unnoticed:?}"
         );
+        assert!(
+            told.iter().any(|told| told.contains(word)),
+            "{fault:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_run_each_time() {
+    for seed in [0, 7, 11] {
+        let (first, second) = (run(seed, None, true), run(seed, None, true));
+        assert!(first.trace.len() > 1_000);
+        assert_eq!(first.trace, second.trace);
+        assert_ne!(first.trace, run(seed + 1, None, true).trace);
     }
 }
 

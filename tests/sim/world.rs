@@ -102,9 +102,14 @@ impl World {
                 steps: 3_000,
             },
         };
-        let (operator, bounds) = operator(&mut rng);
+        let (operator, mut bounds) = operator(&mut rng);
+        match fault {
+            Some(Fault::Window) => bounds.inflight -= 1,
+            Some(Fault::Quota) => bounds.subscriptions -= 1,
+            _ => {}
+        }
         // SUBACK of 3.1 cannot say that there are too many: there nobody knows what was made.
-        let versions: &[u8] = match bounds.subscriptions {
+        let versions: &[u8] = match operator.max_subscriptions {
             1_000 => &[5, 5, 5, 5, 4, 3],
             _ => &[5, 5, 5, 4],
         };
@@ -113,7 +118,7 @@ impl World {
             .collect();
         let crashes = rng.once_in(3);
         let mut world = Self {
-            receive_maximum: bounds.inflight,
+            receive_maximum: usize::from(operator.session.max_inflight_messages),
             queued: bounds.queued,
             oracle: Oracle::new(bounds, &profiles),
             clients: profiles.iter().cloned().map(Client::new).collect(),
@@ -717,7 +722,9 @@ impl World {
         self.poll_all()?;
         let counts = self.host.broker().counts();
         let (messages, _) = self.host.broker().queued();
-        if counts.connected != 0 || messages > counts.sessions * self.queued {
+        // Beside what may be kept, what the last turn before a connection ended was handed.
+        let most = counts.sessions * (self.queued + 65_536);
+        if counts.connected != 0 || messages > most {
             return Err(format!("{messages} queued, {counts:?}"));
         }
         Ok(())
