@@ -333,11 +333,39 @@ impl Oracle {
             return Ok(());
         }
         let key = (message.publisher, said.topic.clone(), said.qos);
-        let newest = self.sessions[session].newest.entry(key).or_insert(number);
-        if *newest > number {
-            return Err(format!("message {number} after message {newest}"));
+        let newest = self.sessions[session].newest.insert(key, number);
+        if newest.is_some_and(|newest| newest > number) {
+            return Err(format!("message {number} after message {newest:?}"));
         }
-        *newest = number;
+        self.gapless(session, said, newest.unwrap_or(0)..number, message)
+    }
+
+    /// What was surely taken before a message, and is owed, has been said before it.
+    fn gapless(
+        &self,
+        session: usize,
+        said: &Published,
+        between: std::ops::Range<usize>,
+        message: &Message,
+    ) -> Verdict {
+        if said.qos == 0 || self.sessions[session].was_blind {
+            return Ok(());
+        }
+        for number in between {
+            let earlier = &self.messages[number];
+            let is_before = earlier.must_by.zip(message.may_from);
+            if earlier.publisher == message.publisher
+                && earlier.topic == message.topic
+                && earlier.sends == 1
+                && !earlier.is_will
+                && is_before.is_some_and(|(by, from)| by < from)
+                && self.is_owed(session, earlier)
+                && !self.sessions[session].copies.contains_key(&number)
+                && !self.may_have_been_full(session, earlier)
+            {
+                return Err(format!("message {number} never reached who gets {said:?}"));
+            }
+        }
         Ok(())
     }
 

@@ -57,7 +57,7 @@ impl Oracle {
     }
 
     /// A live subscription was certain while it was taken.
-    fn is_owed(&self, session: usize, message: &Message) -> bool {
+    pub(super) fn is_owed(&self, session: usize, message: &Message) -> bool {
         let session = &self.sessions[session];
         if !message.granted || message.qos == 0 || self.is_lost(session.client, message) {
             return false;
@@ -121,7 +121,7 @@ impl Oracle {
     }
 
     /// Whether as many messages as fill a queue may have waited for the session.
-    fn may_have_been_full(&self, session: usize, message: &Message) -> bool {
+    pub(super) fn may_have_been_full(&self, session: usize, message: &Message) -> bool {
         let session = &self.sessions[session];
         let mut waiting = 0;
         for (number, other) in self.messages.iter().enumerate() {
