@@ -76,6 +76,7 @@ fn whatever_the_seed_does_what_is_owed_comes_and_nothing_else() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    println!("{owed} owed, {excused} excused");
     // A simulation in which nothing happens shows nothing.
     assert!(
         owed > 1_000 && excused > 0,

@@ -253,7 +253,11 @@ impl World {
             return Ok(());
         }
         match self.rng.below(20) {
-            0..10 => self.publish(client),
+            0..10 => {
+                for _ in 0..1 + self.rng.below(4) {
+                    self.publish(client);
+                }
+            }
             10..15 => self.subscribe(client),
             15..17 => self.unsubscribe(client),
             17 => {
@@ -356,7 +360,12 @@ impl World {
         if self.clients[client].room(self.receive_maximum) == 0 {
             return;
         }
-        let topic = (*self.rng.pick(&rules::TOPICS)).to_owned();
+        // Half of it goes to few topics, so that there is an order to keep.
+        let topics = match self.rng.below(2) {
+            0 => &rules::TOPICS[..],
+            _ => &rules::TOPICS[..3],
+        };
+        let topic = (*self.rng.pick(topics)).to_owned();
         let message = self.message(client, topic);
         let filler = match self.rng.below(20) {
             0 if message.retain => 0,
