@@ -201,7 +201,14 @@ impl Oracle {
         } else if flight.is_some() {
             return Err(format!("#{id} is in use and used again"));
         }
-        session.freed.remove(&id);
+        self.sendings += 1;
+        let known = flight.or(session.freed.remove(&id)).filter(|_| said.dup);
+        let order = known.map_or(self.sendings, |known| known.order);
+        // What is sent again comes in the order it had, and before anything new [MQTT-4.6.0-1].
+        if (known.is_some() || !said.dup) && connection.last_order > order {
+            return Err(format!("sent again in another order: {said:?}"));
+        }
+        connection.last_order = connection.last_order.max(order);
         session.flights.insert(
             id,
             Flight {
@@ -209,6 +216,7 @@ impl Oracle {
                 qos: said.qos,
                 link,
                 released: false,
+                order,
             },
         );
         connection.window.insert(id);

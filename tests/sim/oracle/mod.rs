@@ -119,6 +119,8 @@ struct Flight {
     qos: u8,
     link: usize,
     released: bool,
+    /// Counts first sendings.
+    order: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -159,6 +161,8 @@ pub(crate) struct Link {
     window: BTreeSet<u16>,
     /// Acknowledged by what arrived here and was perhaps not read yet.
     freeing: Vec<u16>,
+    /// Place of the last message that was sent here, among all first sendings.
+    last_order: u64,
     /// Messages by the identifier the client gave them.
     publishing: BTreeMap<u16, usize>,
     unsubscribing: BTreeMap<u16, Unsubscribing>,
@@ -210,6 +214,7 @@ pub(crate) struct Oracle {
     retained: BTreeMap<String, Vec<usize>>,
     pending: Vec<wills::Pending>,
     life: u32,
+    sendings: u64,
     /// Nothing is owed any more: what is sent now was leaked.
     pub(crate) settled: bool,
 }
@@ -231,6 +236,7 @@ impl Oracle {
             retained: BTreeMap::new(),
             pending: Vec::new(),
             life: 0,
+            sendings: 0,
             settled: false,
         }
     }
@@ -267,6 +273,7 @@ impl Oracle {
             session: None,
             window: BTreeSet::new(),
             freeing: Vec::new(),
+            last_order: 0,
             publishing: BTreeMap::new(),
             unsubscribing: BTreeMap::new(),
             left: None,
