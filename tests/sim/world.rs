@@ -91,15 +91,15 @@ impl World {
         let size = match rng.below(20) {
             0 => Size {
                 clients: 200 + rng.below(100),
-                steps: 10_000,
+                steps: 7_000,
             },
             1..8 => Size {
                 clients: 20 + rng.below(20),
-                steps: 5_000,
+                steps: 3_500,
             },
             _ => Size {
                 clients: 2 + rng.below(7),
-                steps: 3_000,
+                steps: 2_400,
             },
         };
         let (operator, mut bounds) = operator(&mut rng);

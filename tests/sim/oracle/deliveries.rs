@@ -49,7 +49,7 @@ impl Oracle {
         let keep_alive = u64::from(self.clients[connection.client].profile.keep_alive_s);
         let silent = now - connection.last_arrival >= Duration::from_millis(keep_alive * 1_500);
         match code {
-            0x8E if !self.is_newest(link) => Ok(()),
+            0x8E if self.has_rival(link) => Ok(()),
             0x8D if keep_alive > 0 && silent => Ok(()),
             _ => Err(format!(
                 "client {} is disconnected with 0x{code:02X}",
@@ -437,7 +437,7 @@ fn timely(said: &Published, number: usize, message: &Message, now: Duration) -> 
     // One that came again is counted anew.
     let latest = match message.sends {
         1 => message.by.unwrap_or(now).min(now) + whole,
-        _ => message.last.max(message.by.unwrap_or(now)) + whole,
+        _ => now + whole,
     };
     if latest <= now {
         return Err(format!("message {number} has expired and is sent"));

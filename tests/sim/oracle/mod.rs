@@ -169,7 +169,8 @@ pub(crate) struct Link {
     /// Reason Code of DISCONNECT and Session Expiry Interval in it.
     left: Option<(u8, Option<u32>)>,
     last_arrival: Duration,
-    over: bool,
+    over: Option<Step>,
+    refused: bool,
     was_full: bool,
     life: u32,
 }
@@ -181,6 +182,8 @@ struct Known {
     session: Option<usize>,
     /// The connection that has the session.
     serving: Option<usize>,
+    /// When it was seen to get it.
+    given: Step,
     links: Vec<usize>,
 }
 
@@ -225,6 +228,7 @@ impl Oracle {
             profile: profile.clone(),
             session: None,
             serving: None,
+            given: 0,
             links: Vec::new(),
         };
         Self {
@@ -278,7 +282,8 @@ impl Oracle {
             unsubscribing: BTreeMap::new(),
             left: None,
             last_arrival: now,
-            over: false,
+            over: None,
+            refused: false,
             was_full: false,
             life: self.life,
         });
@@ -286,13 +291,9 @@ impl Oracle {
         number
     }
 
-    fn is_newest(&self, link: usize) -> bool {
-        self.clients[self.links[link].client].links.last() == Some(&link)
-    }
-
     /// A whole packet has arrived at the broker.
     pub(crate) fn arrived(&mut self, link: usize, packet: Up, step: Step, now: Duration) {
-        if self.links[link].over {
+        if self.links[link].over.is_some() {
             return;
         }
         self.links[link].last_arrival = now;
@@ -363,7 +364,7 @@ impl Oracle {
     /// The broker has taken everything that arrived on a connection: what was acknowledged there is
     /// complete, and its identifier free.
     pub(crate) fn taken(&mut self, link: usize) {
-        if self.links[link].over {
+        if self.links[link].over.is_some() {
             return;
         }
         let freed = std::mem::take(&mut self.links[link].freeing);
@@ -381,7 +382,7 @@ impl Oracle {
             client.session = None;
         }
         for link in &mut self.links {
-            link.over = true;
+            link.over.get_or_insert(0);
         }
         self.retained.clear();
         self.pending.clear();

@@ -29,7 +29,8 @@ impl Oracle {
         let client = self.links[link].client;
         if code != 0 {
             // Of several newcomers the latest has the session.
-            return if self.is_newest(link) {
+            self.links[link].refused = true;
+            return if !self.has_rival(link) {
                 Err(format!("client {client} is refused with 0x{code:02X}"))
             } else {
                 Ok(())
@@ -47,9 +48,10 @@ impl Oracle {
         if let Some(before) = self.clients[client].serving.take() {
             self.ended(before, false, step, now);
         }
-        self.reconnected(client, present, step, now);
+        self.reconnected(link, present, step, now);
         let expiry = self.links[link].expiry_s;
         let number = self.continued(link, present, &existence);
+        self.clients[client].given = step;
         self.clients[client].serving = Some(link);
         self.clients[client].session = Some(number);
         let session = &mut self.sessions[number];
@@ -99,16 +101,31 @@ impl Oracle {
         self.sessions.len() - 1
     }
 
-    /// Connections that asked for the session since it was last seen to be given, and were cut before
-    /// they were seen to be accepted.
-    fn unseen(&self, link: usize) -> impl Iterator<Item = usize> + '_ {
+    /// Other connections that may have claimed the session since it was last seen to be given, in
+    /// whatever order the broker came to read their CONNECT.
+    fn rivals(&self, link: usize) -> impl Iterator<Item = usize> + '_ {
         let known = &self.clients[self.links[link].client];
-        let later = known.links.iter().rev().copied();
-        let later = later.skip_while(move |other| *other >= link);
-        later
-            .take_while(|other| self.links[*other].session.is_none())
-            .filter(|other| self.links[*other].has_asked)
-            .filter(|other| self.links[*other].life == self.life)
+        known.links.iter().copied().filter(move |&other| {
+            let rival = &self.links[other];
+            other != link
+                && rival.has_asked
+                && rival.life == self.life
+                && rival.over.is_none_or(|over| over >= known.given)
+        })
+    }
+
+    /// Whether another connection may have, or have had, what this one claims.
+    pub(super) fn has_rival(&self, link: usize) -> bool {
+        self.rivals(link).next().is_some()
+    }
+
+    /// Rivals that were cut before they were seen to be accepted.
+    fn unseen(&self, link: usize) -> impl Iterator<Item = usize> + '_ {
+        let unseen = |other: &usize| {
+            let rival = &self.links[*other];
+            rival.session.is_none() && !rival.refused
+        };
+        self.rivals(link).filter(unseen)
     }
 
     /// Whether the client of a CONNECT has a session.
@@ -144,7 +161,7 @@ impl Oracle {
 
     /// The broker has closed a connection, by itself or after its client.
     pub(crate) fn ended(&mut self, link: usize, is_read: bool, step: Step, now: Duration) {
-        if std::mem::replace(&mut self.links[link].over, true) {
+        if self.links[link].over.replace(step).is_some() {
             return;
         }
         let client = self.links[link].client;
@@ -157,7 +174,7 @@ impl Oracle {
             session.ended = Some(now);
         }
         // DISCONNECT was surely taken if nothing else can have ended the connection before.
-        let certain = is_read && !self.links[link].was_full && self.is_newest(link);
+        let certain = is_read && !self.links[link].was_full && !self.has_rival(link);
         if certain && let Some((_, Some(expiry_s))) = self.links[link].left {
             self.sessions[number].expiry_s = (expiry_s, expiry_s);
         }

@@ -139,8 +139,15 @@ impl Oracle {
                 let ways: BTreeSet<Option<&str>> = subs
                     .map(|sub| (!is_plain(sub)).then_some(sub.wanted.filter))
                     .collect();
-                waiting += ways.len();
+                waiting += ways.len() * usize::try_from(other.sends).expect("few");
             }
+        }
+        // Retained messages wait in the same line.
+        for sub in session.subs.iter().filter(|sub| sub.wanted.handling < 2) {
+            let kept = self.retained.values().flatten();
+            waiting += kept
+                .filter(|kept| matches_sub(sub, &self.messages[**kept].topic))
+                .count();
         }
         waiting > self.bounds.queued
     }

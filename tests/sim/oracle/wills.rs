@@ -8,6 +8,7 @@ use super::{Oracle, Step};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     message: usize,
+    link: usize,
     client: usize,
     due: Duration,
 }
@@ -50,6 +51,7 @@ impl Oracle {
         will.at = if ends { now } else { due };
         self.pending.push(Pending {
             message,
+            link,
             client,
             due,
         });
@@ -64,13 +66,18 @@ impl Oracle {
     }
 
     /// A client is there again: a session that goes on cancels the will, one that ended sends it.
-    pub(super) fn reconnected(&mut self, client: usize, present: bool, step: Step, now: Duration) {
+    pub(super) fn reconnected(&mut self, link: usize, present: bool, step: Step, now: Duration) {
+        let client = self.links[link].client;
         let of_client: Vec<Pending> = self
             .pending
             .extract_if(.., |pending| pending.client == client)
             .collect();
         for pending in of_client {
+            let doubtful = self.has_come_unseen(&pending, Some(link));
             let will = &mut self.messages[pending.message];
+            if doubtful {
+                continue;
+            }
             if present && now < pending.due {
                 // [MQTT-3.1.3-9]
                 will.may_from = None;
@@ -82,9 +89,27 @@ impl Oracle {
         }
     }
 
+    /// Whether the client may have come back on a connection that was not seen to be accepted.
+    fn has_come_unseen(&self, pending: &Pending, seen: Option<usize>) -> bool {
+        let since = self.links[pending.link].over;
+        self.clients[pending.client].links.iter().any(|&other| {
+            let later = &self.links[other];
+            let accepted = later.session.is_some() || Some(other) == seen;
+            let in_time = later.over.is_none() || later.over >= since;
+            other != pending.link && later.has_asked && !accepted && !later.refused && in_time
+        })
+    }
+
     /// Time has passed, and the broker has done what was due.
     pub(crate) fn waited(&mut self, step: Step, now: Duration) {
-        for pending in self.pending.extract_if(.., |pending| pending.due <= now) {
+        let due: Vec<Pending> = self
+            .pending
+            .extract_if(.., |pending| pending.due <= now)
+            .collect();
+        for pending in due {
+            if self.has_come_unseen(&pending, None) {
+                continue;
+            }
             let will = &mut self.messages[pending.message];
             will.must_by = Some(step);
             will.by = Some(now);
