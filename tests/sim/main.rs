@@ -44,7 +44,8 @@ fn run(seed: u64, fault: Option<Fault>, traced: bool) -> Run {
         // Once more: whatever is sent now should have been forgotten.
         world.oracle.settled = true;
         world.all_away()?;
-        world.rest()
+        world.rest()?;
+        world.all_expired()
     })();
     Run {
         verdict,

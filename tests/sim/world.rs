@@ -53,6 +53,8 @@ pub(crate) struct World {
     step: Step,
     size: Size,
     crashes: bool,
+    /// Its messages are large.
+    heavy: bool,
     calm: bool,
     trace: Option<Vec<String>>,
 }
@@ -117,6 +119,7 @@ impl World {
             .map(|index| Profile::random(index, versions, &mut rng))
             .collect();
         let crashes = rng.once_in(3);
+        let heavy = size.clients < 20 && rng.once_in(8);
         let mut world = Self {
             receive_maximum: usize::from(operator.session.max_inflight_messages),
             queued: bounds.queued,
@@ -128,6 +131,7 @@ impl World {
             step: 0,
             size,
             crashes,
+            heavy,
             calm: false,
             trace: traced.then(Vec::new),
             rng,
@@ -370,6 +374,8 @@ impl World {
         let filler = match self.rng.below(20) {
             0 if message.retain => 0,
             1 => 300,
+            // More than one write takes.
+            2..6 if self.heavy => 30_000,
             filler => filler + 1,
         };
         let number = self.oracle.message(message, filler);
@@ -716,6 +722,22 @@ impl World {
                 Err(format!("{counts:?}, {expected} subscriptions expected"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// When the longest interval of a session is over, it is gone.
+    pub(crate) fn all_expired(&mut self) -> Verdict {
+        self.all_away()?;
+        self.wait(Duration::from_secs(7_200));
+        let lives = |client: &&Client| {
+            let profile = &client.profile;
+            profile.session_expiry_s(profile.version == 3 && profile.expiry_s == 0) == u32::MAX
+        };
+        let expected = self.clients.iter().filter(lives).count();
+        let counts = self.host.broker().counts();
+        match counts.sessions {
+            found if found == expected => Ok(()),
+            _ => Err(format!("{counts:?}, {expected} sessions expected")),
         }
     }
 

@@ -298,7 +298,10 @@ impl Oracle {
         }
         self.links[link].last_arrival = now;
         match packet {
-            Up::Connect => self.links[link].has_asked = true,
+            Up::Connect => {
+                self.links[link].has_asked = true;
+                self.claimed(link, now);
+            }
             Up::Pingreq => {}
             Up::Publish { message, id } => {
                 self.links[link].publishing.insert(id, message);

@@ -89,6 +89,18 @@ impl Oracle {
         }
     }
 
+    /// A connection asks for the session: with Clean Start it ends the one there is, and with it the
+    /// delay of its will.
+    pub(super) fn claimed(&mut self, link: usize, now: Duration) {
+        let connection = &self.links[link];
+        for pending in &self.pending {
+            if connection.clean && pending.client == connection.client {
+                let will = &mut self.messages[pending.message];
+                will.at = will.at.min(now);
+            }
+        }
+    }
+
     /// Whether the client may have come back on a connection that was not seen to be accepted.
     fn has_come_unseen(&self, pending: &Pending, seen: Option<usize>) -> bool {
         let since = self.links[pending.link].over;
