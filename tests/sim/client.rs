@@ -1,6 +1,6 @@
 //! A model client: it keeps to the standard, remembers what a client must, and is in no hurry.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::oracle::{Message, Up, Wanted};
 use crate::packets::{Packet, Published};
@@ -93,7 +93,7 @@ pub(crate) struct Client {
     /// Acknowledgements to be sent, in order.
     pub(crate) replies: VecDeque<ToSend>,
     /// Filters it believes it has.
-    pub(crate) filters: BTreeMap<&'static str, ()>,
+    pub(crate) filters: BTreeSet<&'static str>,
 }
 
 impl Client {
@@ -109,7 +109,7 @@ impl Client {
             asked: BTreeSet::new(),
             received: BTreeSet::new(),
             replies: VecDeque::new(),
-            filters: BTreeMap::new(),
+            filters: BTreeSet::new(),
         }
     }
 
@@ -251,7 +251,7 @@ impl Client {
                 options |= u8::from(wanted.as_published) << 3 | wanted.handling << 4;
             }
             body.push(options);
-            self.filters.insert(wanted.filter, ());
+            self.filters.insert(wanted.filter);
         }
         (wire::packet(0x82, &body), Up::Subscribe { id, wanted })
     }
@@ -301,7 +301,7 @@ impl Client {
                 now = self.resend(messages);
             }
             Packet::Publish(published) => taken = self.take(published, refuses),
-            Packet::Puback { id, .. } => self.done(*id),
+            Packet::Puback { id, .. } | Packet::Pubcomp { id } => self.done(*id),
             Packet::Pubrec { id, code } if *code >= 0x80 => self.done(*id),
             Packet::Pubrec { id, .. } => {
                 for out in self.outgoing.iter_mut().filter(|out| out.id == *id) {
@@ -310,7 +310,6 @@ impl Client {
                 let reply = self.ack(0x62, *id, 0);
                 self.replies.push_back(reply);
             }
-            Packet::Pubcomp { id } => self.done(*id),
             Packet::Pubrel { id } => {
                 self.received.remove(id);
                 let reply = self.ack(0x70, *id, 0);
@@ -356,9 +355,12 @@ impl Client {
         }
         self.outgoing
             .iter()
-            .map(|out| match out.released {
-                true => self.ack(0x62, out.id, 0),
-                false => self.publish_packet(out.message, &messages[out.message], out.id, true),
+            .map(|out| {
+                if out.released {
+                    self.ack(0x62, out.id, 0)
+                } else {
+                    self.publish_packet(out.message, &messages[out.message], out.id, true)
+                }
             })
             .collect()
     }

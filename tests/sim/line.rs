@@ -10,6 +10,10 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each end can be closed or broken by itself"
+)]
 struct Inner {
     /// From the client, as far as the broker may read.
     up: Vec<u8>,

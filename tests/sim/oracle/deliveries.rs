@@ -47,7 +47,8 @@ impl Oracle {
     fn goodbye(&self, link: usize, code: u8, now: Duration) -> Verdict {
         let connection = &self.links[link];
         let keep_alive = u64::from(self.clients[connection.client].profile.keep_alive_s);
-        let silent = now - connection.last_arrival >= Duration::from_millis(keep_alive * 1_500);
+        let silent = now.saturating_sub(connection.last_arrival)
+            >= Duration::from_millis(keep_alive * 1_500);
         match code {
             0x8E if self.has_rival(link) => Ok(()),
             0x8D if keep_alive > 0 && silent => Ok(()),
@@ -443,7 +444,7 @@ fn timely(said: &Published, number: usize, message: &Message, now: Duration) -> 
         return Err(format!("message {number} has expired and is sent"));
     }
     let up = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    let bounds = up((message.at + whole).saturating_sub(now))..=up(latest - now);
+    let bounds = up((message.at + whole).saturating_sub(now))..=up(latest.saturating_sub(now));
     match said.expiry_s {
         Some(left) if !bounds.contains(&u64::from(left)) => {
             Err(format!("message {number} has {left} s left of {bounds:?}"))

@@ -30,10 +30,10 @@ impl Oracle {
         if code != 0 {
             // Of several newcomers the latest has the session.
             self.links[link].refused = true;
-            return if !self.has_rival(link) {
-                Err(format!("client {client} is refused with 0x{code:02X}"))
-            } else {
+            return if self.has_rival(link) {
                 Ok(())
+            } else {
+                Err(format!("client {client} is refused with 0x{code:02X}"))
             };
         }
         let profile = &self.clients[client].profile;
@@ -50,7 +50,7 @@ impl Oracle {
         }
         self.reconnected(link, present, step, now);
         let expiry = self.links[link].expiry_s;
-        let number = self.continued(link, present, &existence);
+        let number = self.continued(link, present, existence);
         self.clients[client].given = step;
         self.clients[client].serving = Some(link);
         self.clients[client].session = Some(number);
@@ -73,7 +73,7 @@ impl Oracle {
     }
 
     /// The session that a connection has: the one before, a new one, or perhaps either.
-    fn continued(&mut self, link: usize, present: bool, existence: &Existence) -> usize {
+    fn continued(&mut self, link: usize, present: bool, existence: Existence) -> usize {
         let client = self.links[link].client;
         let before = self.clients[client].session;
         let new = match before {

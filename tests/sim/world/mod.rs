@@ -1,16 +1,19 @@
 //! One run: a broker, its clients, the lines between them, and a seed that says who is next.
 
+mod acting;
+mod resting;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use portcullis::broker::{QueueLimits, Settings};
 use portcullis::session;
 
-use crate::client::{Client, Profile, Taken, ToSend};
+use crate::client::{Client, Profile, Taken};
 use crate::fault::{Fault, Tampering, Victim};
 use crate::host::{Host, Operator};
 use crate::line::Line;
-use crate::oracle::{Bounds, Message, Oracle, Step, Up, Verdict, Wanted};
+use crate::oracle::{Bounds, Oracle, Step, Up, Verdict};
 use crate::packets::{Packet, Reader};
 use crate::rng::Rng;
 use crate::rules;
@@ -119,7 +122,7 @@ impl World {
             .map(|index| Profile::random(index, versions, &mut rng))
             .collect();
         let crashes = rng.once_in(3);
-        let heavy = size.clients < 20 && rng.once_in(8);
+        let heavy = size.clients < 20 && rng.once_in(5);
         let mut world = Self {
             receive_maximum: usize::from(operator.session.max_inflight_messages),
             queued: bounds.queued,
@@ -167,8 +170,14 @@ impl World {
         let client = self.rng.below(self.clients.len());
         match self.rng.below(100) {
             0..40 => self.poll_one(),
-            40..58 => self.act(client),
-            58..74 => self.arrive_some(client),
+            40..58 => {
+                self.act(client);
+                Ok(())
+            }
+            58..74 => {
+                self.arrive_some(client);
+                Ok(())
+            }
             74..88 => self.hear_some(client),
             88..94 => {
                 self.reply(client, 3);
@@ -246,216 +255,8 @@ impl World {
         }
     }
 
-    /// The client does something of its own.
-    fn act(&mut self, client: usize) -> Verdict {
-        if self.clients[client].link.is_none() {
-            let clean = self.rng.once_in(5);
-            self.connect(client, clean);
-            return Ok(());
-        }
-        if !self.clients[client].connected {
-            return Ok(());
-        }
-        match self.rng.below(20) {
-            0..10 => {
-                for _ in 0..1 + self.rng.below(4) {
-                    self.publish(client);
-                }
-            }
-            10..15 => self.subscribe(client),
-            15..17 => self.unsubscribe(client),
-            17 => {
-                let ping = (vec![0xC0, 0], Up::Pingreq);
-                self.send(client, ping);
-            }
-            18 => self.disconnect(client),
-            _ => {
-                // Its other half still believes to be connected.
-                let clean = self.rng.once_in(4);
-                self.connect(client, clean);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn connect(&mut self, client: usize, clean: bool) {
-        let profile = &self.clients[client].profile;
-        let clean = match profile.version {
-            3 => profile.expiry_s == 0,
-            _ => clean || self.clients[client].begins_anew,
-        };
-        let will = if !self.calm && self.rng.once_in(3) {
-            self.will(client)
-        } else {
-            None
-        };
-        let now = self.host.elapsed;
-        let number = self.oracle.open(client, clean, will, now);
-        let name = self.clients[client].profile.name.clone();
-        self.note(|| format!("open {number} for {name} clean={clean} will={will:?}"));
-        let line = Line::default();
-        self.host.accept(number, &line);
-        self.links.push(Link {
-            client,
-            line,
-            out: Vec::new(),
-            sent: VecDeque::new(),
-            reader: Reader::default(),
-            read: 0,
-            said: VecDeque::new(),
-            heard: 0,
-            left: false,
-            cut: false,
-        });
-        if let Some(old) = self.clients[client].link.replace(number) {
-            self.links[old].left = true;
-        }
-        let will = will.map(|(message, delay_s)| (&self.oracle.messages[message], delay_s));
-        let packet = self.clients[client].connect(clean, will);
-        self.send(client, packet);
-    }
-
-    fn will(&mut self, client: usize) -> Option<(usize, u32)> {
-        let profile = &self.clients[client].profile;
-        if profile.user == "silent" {
-            return None;
-        }
-        let v5 = profile.version == 5;
-        let delay_s = if v5 {
-            *self.rng.pick(&[0, 0, 5, 60])
-        } else {
-            0
-        };
-        let message = Message {
-            is_will: true,
-            ..self.message(client, "w/x".into())
-        };
-        let message = Message {
-            retain: false,
-            expiry_s: None,
-            ..message
-        };
-        Some((self.oracle.message(message, 3), delay_s))
-    }
-
-    fn message(&mut self, client: usize, topic: String) -> Message {
-        let v5 = self.clients[client].profile.version == 5;
-        Message {
-            publisher: client,
-            topic,
-            qos: *self.rng.pick(&[0, 1, 1, 2, 2]),
-            retain: self.rng.once_in(6),
-            expiry_s: (v5 && self.rng.once_in(10)).then(|| *self.rng.pick(&[1, 20, 100])),
-            payload: String::new(),
-            is_will: false,
-            granted: false,
-            may_from: None,
-            must_by: None,
-            may_to: None,
-            at: Duration::ZERO,
-            by: None,
-            last: Duration::ZERO,
-            sends: 0,
-            sent_in: std::collections::BTreeSet::new(),
-        }
-    }
-
-    fn publish(&mut self, client: usize) {
-        if self.clients[client].room(self.receive_maximum) == 0 {
-            return;
-        }
-        // Half of it goes to few topics, so that there is an order to keep.
-        let topics = match self.rng.below(2) {
-            0 => &rules::TOPICS[..],
-            _ => &rules::TOPICS[..3],
-        };
-        let topic = (*self.rng.pick(topics)).to_owned();
-        let message = self.message(client, topic);
-        let filler = match self.rng.below(20) {
-            0 if message.retain => 0,
-            1 => 300,
-            // More than one write takes.
-            2..6 if self.heavy => 30_000,
-            filler => filler + 1,
-        };
-        let number = self.oracle.message(message, filler);
-        let packet = self.clients[client].publish(number, &self.oracle.messages[number]);
-        self.send(client, packet);
-    }
-
-    fn subscribe(&mut self, client: usize) {
-        let v5 = self.clients[client].profile.version == 5;
-        let identifier = (v5 && self.rng.once_in(2)).then(|| 1 + self.rng.below(9));
-        let identifier = identifier.map(|identifier| u32::try_from(identifier).expect("small"));
-        let mut wanted: Vec<Wanted> = Vec::new();
-        for _ in 0..1 + self.rng.below(2) {
-            let filter = *self.rng.pick(&rules::FILTERS);
-            if wanted.iter().any(|other| other.filter == filter) {
-                continue;
-            }
-            let shared = rules::shared(filter).0.is_some();
-            wanted.push(Wanted {
-                filter,
-                qos: *self.rng.pick(&[0, 1, 2, 2]),
-                no_local: v5 && !shared && self.rng.once_in(4),
-                as_published: v5 && self.rng.once_in(4),
-                handling: if v5 { *self.rng.pick(&[0, 0, 1, 2]) } else { 0 },
-                identifier,
-            });
-        }
-        let packet = self.clients[client].subscribe(wanted);
-        self.send(client, packet);
-    }
-
-    fn unsubscribe(&mut self, client: usize) {
-        let known: Vec<&'static str> = self.clients[client].filters.keys().copied().collect();
-        let filter = if known.is_empty() || self.rng.once_in(5) {
-            *self.rng.pick(&rules::FILTERS)
-        } else {
-            *self.rng.pick(&known)
-        };
-        let packet = self.clients[client].unsubscribe(vec![filter]);
-        self.send(client, packet);
-    }
-
-    pub(crate) fn disconnect(&mut self, client: usize) {
-        let profile = &self.clients[client].profile;
-        let v5 = profile.version == 5;
-        let code = if v5 && !self.calm {
-            *self.rng.pick(&[0, 0, 4])
-        } else {
-            0
-        };
-        let changes = v5 && profile.expiry_s != 0 && !self.calm && self.rng.once_in(3);
-        let expiry_s = changes.then(|| *self.rng.pick(&[0, 20, 7_200]));
-        let packet = self.clients[client].disconnect(code, expiry_s);
-        self.send(client, packet);
-        self.leave(client);
-    }
-
-    /// The client has no connection any more; the broker may think that it has.
-    fn leave(&mut self, client: usize) {
-        let known = &mut self.clients[client];
-        known.connected = false;
-        known.replies.clear();
-        if let Some(link) = known.link.take() {
-            self.links[link].left = true;
-        }
-    }
-
-    pub(crate) fn send(&mut self, client: usize, (bytes, up): ToSend) {
-        let Some(number) = self.clients[client].link else {
-            return;
-        };
-        self.note(|| format!("send {number} {up:?}"));
-        let link = &mut self.links[number];
-        link.out.extend(bytes);
-        let end = link.out.len();
-        link.sent.push_back((end, up));
-    }
-
     /// A client's connection, or one it has given up, gets some of what it sent to the broker.
-    fn arrive_some(&mut self, client: usize) -> Verdict {
+    fn arrive_some(&mut self, client: usize) {
         let number = if self.rng.once_in(4) {
             let open: Vec<usize> = (0..self.links.len())
                 .rev()
@@ -471,14 +272,14 @@ impl World {
             self.clients[client].link
         };
         let Some(number) = number else {
-            return Ok(());
+            return;
         };
         let bytes = self.links[number].out.len();
         if bytes == 0 {
             if self.links[number].left {
                 self.cut(number);
             }
-            return Ok(());
+            return;
         }
         let count = if self.rng.once_in(3) {
             1 + self.rng.below(bytes)
@@ -486,7 +287,6 @@ impl World {
             bytes
         };
         self.arrive(number, count);
-        Ok(())
     }
 
     pub(crate) fn arrive(&mut self, number: usize, count: usize) {
@@ -661,103 +461,5 @@ impl World {
         if self.rng.once_in(10) {
             self.host.recheck();
         }
-    }
-
-    /// All come back, are heard out and acknowledge, until nobody has anything left to say.
-    pub(crate) fn rest(&mut self) -> Verdict {
-        self.calm = true;
-        for client in 0..self.clients.len() {
-            self.connect(client, false);
-        }
-        for round in 0.. {
-            self.step += 1;
-            if round > 4_000 {
-                return Err(format!("no rest for {:?}", self.host.ready()));
-            }
-            let mut busy = false;
-            for client in 0..self.clients.len() {
-                busy |= self.serve(client)?;
-            }
-            for task in self.host.ready() {
-                busy = true;
-                self.poll(task)?;
-            }
-            if !busy {
-                break;
-            }
-        }
-        let undone = self.clients.iter().position(|client| !client.is_done());
-        undone.map_or(Ok(()), |client| {
-            Err(format!("client {client} waits for ever"))
-        })
-    }
-
-    fn serve(&mut self, client: usize) -> Result<bool, String> {
-        let Some(number) = self.clients[client].link else {
-            // Superseded or timed out; it tries again.
-            self.connect(client, false);
-            return Ok(true);
-        };
-        self.reply(client, usize::MAX);
-        self.links[number].line.narrow(None);
-        let bytes = self.links[number].out.len();
-        self.arrive(number, bytes);
-        let unheard = self.links[number].line.said_bytes() - self.links[number].heard;
-        self.hear(number, unheard)?;
-        Ok(bytes + unheard > 0)
-    }
-
-    /// The broker's own numbers at rest.
-    pub(crate) fn audit(&self) -> Verdict {
-        let counts = self.host.broker().counts();
-        let queued = self.host.broker().queued();
-        if queued != (0, 0) {
-            return Err(format!("{queued:?} still queued"));
-        }
-        if counts.sessions != self.clients.len() || counts.connected != self.clients.len() {
-            return Err(format!("{counts:?} for {} clients", self.clients.len()));
-        }
-        match self.oracle.subscriptions() {
-            Some(expected) if expected != counts.subscriptions => {
-                Err(format!("{counts:?}, {expected} subscriptions expected"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// When the longest interval of a session is over, it is gone.
-    pub(crate) fn all_expired(&mut self) -> Verdict {
-        self.all_away()?;
-        self.wait(Duration::from_secs(7_200));
-        let lives = |client: &&Client| {
-            let profile = &client.profile;
-            profile.session_expiry_s(profile.version == 3 && profile.expiry_s == 0) == u32::MAX
-        };
-        let expected = self.clients.iter().filter(lives).count();
-        let counts = self.host.broker().counts();
-        match counts.sessions {
-            found if found == expected => Ok(()),
-            _ => Err(format!("{counts:?}, {expected} sessions expected")),
-        }
-    }
-
-    /// Nobody is connected: what is kept for those who are away is within its bound.
-    pub(crate) fn all_away(&mut self) -> Verdict {
-        self.calm = true;
-        for number in 0..self.links.len() {
-            self.cut(number);
-        }
-        for client in 0..self.clients.len() {
-            self.leave(client);
-        }
-        self.poll_all()?;
-        let counts = self.host.broker().counts();
-        let (messages, _) = self.host.broker().queued();
-        // Beside what may be kept, what the last turn before a connection ended was handed.
-        let most = counts.sessions * (self.queued + 65_536);
-        if counts.connected != 0 || messages > most {
-            return Err(format!("{messages} queued, {counts:?}"));
-        }
-        Ok(())
     }
 }
