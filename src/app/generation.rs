@@ -19,6 +19,7 @@ use crate::config::{
 use crate::net::Drain;
 use crate::net::listener::ListenerState;
 use crate::net::tls::{self, Tls, TlsSettings};
+use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::AclFile;
 use crate::policy::{
     self, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate, RateAction,
@@ -424,6 +425,7 @@ fn listener_state(
             max_packet_bytes: limits.connect_packet_max_bytes.min(limits.max_packet_bytes),
             ..codec_limits
         },
+        websocket: listener.websockets.then(|| websocket_settings(listener)),
         tls: tls.map(|tls| Arc::clone(&tls.config)),
         authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
         mount_point: listener.mount_point.clone().unwrap_or_default().into(),
@@ -437,6 +439,18 @@ fn listener_state(
         connect_timeout: limits.connect_timeout,
         packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
+    }
+}
+
+fn websocket_settings(listener: &ListenerSettings) -> WebSocketSettings {
+    let websocket = &listener.websocket;
+    WebSocketSettings {
+        origins: websocket
+            .origins
+            .iter()
+            .map(|origin| origin.as_str().into())
+            .collect(),
+        require_origin: websocket.require_origin,
     }
 }
 

@@ -231,7 +231,7 @@ impl Metrics {
             (&families.tls_failures, tls),
             (
                 &families.connect_timeouts,
-                &["tls", "connect", "authentication"],
+                &["tls", "websocket", "connect", "authentication"],
             ),
             (&families.reloads, &["applied", "failed"]),
         ] {

@@ -14,7 +14,7 @@ use crate::config::directive::Section;
 use crate::config::load::Verbosity;
 use crate::config::settings::{
     Bind, CertificateIdentity, DEFAULT_PORT, ListenerSettings, LogDestination, LogType,
-    SecurityGroup, SubscribeGuard, TlsSettings, is_loopback,
+    SecurityGroup, SubscribeGuard, TlsSettings, WebSockets, is_loopback,
 };
 use crate::config::table;
 use crate::config::{
@@ -336,6 +336,16 @@ impl Builder {
         }
         if !listener.bind.is_loopback() {
             self.judge_exposed(&listener);
+        }
+        if !listener.websockets && listener.websocket != WebSockets::default() {
+            self.problems.push(
+                Diagnostic::warning(format!(
+                    "origins are checked for WebSockets, and listener {} has none",
+                    listener.bind
+                ))
+                .at(&listener.origin)
+                .help("write `protocol websockets`"),
+            );
         }
         if self.tainted.contains(&Owner::Global) {
             return;

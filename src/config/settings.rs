@@ -407,6 +407,10 @@ pub struct ListenerSettings {
     pub mount_point: Option<String>,
     /// Connections on this listener.
     pub max_connections: Option<usize>,
+    /// MQTT goes in WebSocket frames (`protocol websockets`).
+    pub websockets: bool,
+    /// What is asked of who opens one.
+    pub websocket: WebSockets,
     /// Kinds of subscription that are offered.
     pub available: Available,
     /// Reason Strings are sent.
@@ -464,6 +468,8 @@ impl ListenerSettings {
             use_username_as_clientid: false,
             mount_point: None,
             max_connections: None,
+            websockets: false,
+            websocket: WebSockets::default(),
             available: Available::default(),
             reason_strings: false,
             response_information: None,
@@ -473,6 +479,15 @@ impl ListenerSettings {
             versions: Vec::new(),
         }
     }
+}
+
+/// What a listener with `protocol websockets` asks of its clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebSockets {
+    /// Where a page may come from; any if none is named.
+    pub origins: Vec<String>,
+    /// Whoever sends no Origin is refused too.
+    pub require_origin: bool,
 }
 
 /// Where a listener binds.

@@ -22,6 +22,7 @@ use super::Shared;
 use super::cores::{Core, Placed, with_core};
 use super::serving::Serving;
 use super::transport::Transport;
+use super::websocket::NotBinary;
 
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
@@ -98,6 +99,13 @@ impl End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
+        if NotBinary::is_in(&error) {
+            return Self::Protocol(ProtocolError::new(
+                ReasonCode::MALFORMED_PACKET,
+                NotBinary::LABEL,
+                NotBinary::STATEMENT,
+            ));
+        }
         Self::Socket(error)
     }
 }
@@ -192,7 +200,7 @@ impl Driver {
         if !matches!(end, End::Socket(_)) {
             // What fails here fails a connection that is over.
             drop(self.transport.send(cx, &core.output));
-            self.transport.close_notify();
+            self.transport.close_notify(cx);
         }
         self.closing = true;
     }

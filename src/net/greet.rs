@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{Authenticator, CertificateIdentity, Credentials, Exchange, Secret, Verdict};
@@ -25,6 +26,7 @@ use super::report;
 use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
 use super::transport::{Socket, Transport};
+use super::websocket::{self, NotBinary, UpgradeFailure, WebSocket};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -72,12 +74,20 @@ impl Proof {
     }
 }
 
+/// Why there is nothing MQTT could go over.
+enum NoTransport {
+    Tls(HandshakeFailure),
+    WebSocket(UpgradeFailure),
+}
+
 /// Why a greeting came to nothing.
 enum Failure {
     /// The socket failed or the peer went away.
     Gone,
     /// The first packet is not a CONNECT we understand.
     Malformed(DecodeError),
+    /// A WebSocket message is text.
+    NotBinary,
     /// Refused: the version tells how to say so.
     Refused(Addressee, Box<Who>, Denial),
     /// Refused before anything was known about the client.
@@ -105,6 +115,7 @@ impl From<NoPacket> for Failure {
         match error {
             NoPacket::Gone => Self::Gone,
             NoPacket::Malformed(error) => Self::Malformed(error),
+            NoPacket::NotBinary => Self::NotBinary,
         }
     }
 }
@@ -127,6 +138,7 @@ pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
 #[derive(Clone, Copy)]
 pub(crate) enum Stage {
     Tls,
+    WebSocket,
     Connect,
     Authentication,
 }
@@ -135,6 +147,7 @@ impl Stage {
     fn label(self) -> &'static str {
         match self {
             Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::Connect => "connect",
             Self::Authentication => "authentication",
         }
@@ -147,15 +160,24 @@ struct Greeting {
 
 impl Greeting {
     async fn run(self, socket: Socket, stage: &mut Stage) {
-        let (mut transport, certificate) = match self.transport(socket).await {
+        let (mut transport, certificate) = match self.transport(socket, stage).await {
             Ok(ready) => ready,
             Err(failure) => {
-                report::tls_failed(
-                    &self.arrival.shared,
-                    &self.arrival.listener,
-                    self.arrival.peer,
-                    &failure,
-                );
+                let Arrival {
+                    shared,
+                    listener,
+                    peer,
+                    ..
+                } = &self.arrival;
+                match failure {
+                    NoTransport::Tls(failure) => {
+                        report::tls_failed(shared, listener, *peer, &failure);
+                    }
+                    NoTransport::WebSocket(failure) => {
+                        let (label, statement) = (failure.label(), failure.statement());
+                        report::malformed_connect(shared, listener, *peer, label, statement);
+                    }
+                }
                 return;
             }
         };
@@ -172,18 +194,45 @@ impl Greeting {
 
     async fn transport(
         &self,
-        socket: Socket,
-    ) -> Result<(Transport, Option<CertificateIdentity>), HandshakeFailure> {
-        let Some(config) = &self.arrival.listener.tls else {
-            return Ok((Transport::plain(socket), None));
+        mut socket: Socket,
+        stage: &mut Stage,
+    ) -> Result<(Transport, Option<CertificateIdentity>), NoTransport> {
+        let listener = &self.arrival.listener;
+        let Some(config) = &listener.tls else {
+            self.upgrade(&mut socket, stage).await?;
+            return Ok((self.framed(Transport::plain(socket)), None));
         };
-        let stream = TlsAcceptor::from(Arc::clone(config))
+        let mut stream = TlsAcceptor::from(Arc::clone(config))
             .accept(socket)
             .await
-            .map_err(|error| HandshakeFailure::from_io(&error))?;
+            .map_err(|error| NoTransport::Tls(HandshakeFailure::from_io(&error)))?;
+        self.upgrade(&mut stream, stage).await?;
         let (socket, tls) = stream.into_inner();
         let certificate = client_identity(&tls);
-        Ok((Transport::tls(socket, tls), certificate))
+        Ok((self.framed(Transport::tls(socket, tls)), certificate))
+    }
+
+    /// Opens the WebSocket, where the listener has them.
+    async fn upgrade(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        stage: &mut Stage,
+    ) -> Result<(), NoTransport> {
+        let Some(settings) = &self.arrival.listener.websocket else {
+            return Ok(());
+        };
+        *stage = Stage::WebSocket;
+        websocket::upgrade(stream, settings)
+            .await
+            .map_err(NoTransport::WebSocket)
+    }
+
+    fn framed(&self, transport: Transport) -> Transport {
+        let listener = &self.arrival.listener;
+        if listener.websocket.is_none() {
+            return transport;
+        }
+        transport.with_websocket(WebSocket::new(listener.greet_limits.max_packet_bytes))
     }
 
     async fn connect(
@@ -442,7 +491,7 @@ impl Greeting {
     }
 
     /// Writes CONNACK and lets the connection live.
-    fn start(self, transport: Transport, ready: Ready) {
+    fn start(self, mut transport: Transport, ready: Ready) {
         let Arrival {
             shared,
             listener,
@@ -452,6 +501,7 @@ impl Greeting {
             ..
         } = self.arrival;
         drop(greeting);
+        transport.set_message_limit(listener.codec_limits.max_packet_bytes);
         let now = Instant::now();
         let Ready {
             opening,
@@ -529,8 +579,14 @@ impl Greeting {
         let mut out = Vec::new();
         match &failure {
             Failure::Gone => {}
+            Failure::NotBinary => {
+                let peer = self.arrival.peer;
+                let (label, statement) = (NotBinary::LABEL, NotBinary::STATEMENT);
+                report::malformed_connect(shared, listener, peer, label, statement);
+            }
             Failure::Malformed(error) => {
-                report::malformed_connect(shared, listener, self.arrival.peer, *error);
+                let (peer, kind) = (self.arrival.peer, error.kind);
+                report::malformed_connect(shared, listener, peer, kind.label(), kind.statement());
                 codec::encode_connect_refusal(&mut out, error);
             }
             Failure::Refused(to, who, denial) => {

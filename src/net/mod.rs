@@ -17,6 +17,7 @@ mod report;
 mod serving;
 mod subscribing;
 mod transport;
+pub mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;

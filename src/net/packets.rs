@@ -8,6 +8,7 @@ use crate::codec::{self, DecodeError};
 
 use super::cores::with_core;
 use super::transport::{Input, Transport};
+use super::websocket::NotBinary;
 
 /// Why there is no packet.
 pub(super) enum NoPacket {
@@ -15,11 +16,17 @@ pub(super) enum NoPacket {
     Gone,
     /// What came is none.
     Malformed(DecodeError),
+    /// A WebSocket message is text.
+    NotBinary,
 }
 
 impl From<io::Error> for NoPacket {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+    fn from(error: io::Error) -> Self {
+        if NotBinary::is_in(&error) {
+            Self::NotBinary
+        } else {
+            Self::Gone
+        }
     }
 }
 
@@ -92,7 +99,7 @@ pub(super) async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<
         }
         if !queued {
             queued = true;
-            transport.close_notify();
+            transport.close_notify(cx);
             transport.send(cx, &[])?;
         }
         if transport.is_blocked() {

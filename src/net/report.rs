@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::audit::{Cause, Event};
-use crate::codec::{DecodeError, QoS, Version};
+use crate::codec::{QoS, Version};
 use crate::message::ClientId;
 use crate::policy::{Denial, DenyReason, Who};
 use crate::session::Opening;
@@ -88,13 +88,14 @@ pub(super) fn malformed_connect(
     shared: &Shared,
     listener: &ListenerState,
     address: SocketAddr,
-    error: DecodeError,
+    label: &'static str,
+    statement: &'static str,
 ) {
     shared.audit.record(&Event::MalformedConnect {
         address,
         listener: &listener.name,
-        label: error.kind.label(),
-        statement: error.kind.statement(),
+        label,
+        statement,
     });
 }
 

@@ -191,7 +191,7 @@ impl Serving {
             Poll::Pending => false,
             Poll::Ready(Ok(Input::Bytes { more })) => more,
             Poll::Ready(Ok(Input::Closed)) => return Err(End::Closed),
-            Poll::Ready(Err(error)) => return Err(End::Socket(error)),
+            Poll::Ready(Err(error)) => return Err(error.into()),
         };
         self.delta.bytes_received += (input.len() - before) as u64;
         let consumed = if input.len() > before || self.unparsed {

@@ -15,3 +15,4 @@ mod reload;
 mod sessions;
 mod shipped;
 mod support;
+mod websockets;

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::site::{PASSWORD, PATIENCE};
 
-trait Stream: Read + Write + Send {
+pub(crate) trait Stream: Read + Write + Send {
     fn wait_at_most(&self, time: Duration);
 }
 
@@ -192,6 +192,14 @@ impl Raw {
         };
         raw.wait_at_most(PATIENCE);
         raw
+    }
+
+    /// Over a stream of the test's own.
+    pub(crate) fn over(stream: impl Stream + 'static, version: u8) -> Self {
+        Self {
+            stream: Box::new(stream),
+            version,
+        }
     }
 
     /// Connects and expects to be accepted; gives Session Present.
