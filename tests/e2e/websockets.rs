@@ -46,7 +46,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => out.push(0x80 | length),
         _ => {
-            out.push(0x80 | 126);
+            out.push(0xFE);
             out.extend(u16::try_from(payload.len()).expect("small").to_be_bytes());
         }
     }
