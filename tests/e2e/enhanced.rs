@@ -161,7 +161,7 @@ fn mqtt_4_12_0_2_a_client_proves_its_password_without_sending_it_and_the_broker_
 }
 
 #[test]
-fn a_wrong_password_a_user_that_does_not_exist_and_one_without_verifier_end_alike() {
+fn mqtt_4_12_0_4_a_wrong_password_a_user_that_does_not_exist_and_one_without_verifier_end_alike() {
     let site = site("");
     let broker = site.start();
     for client in [
@@ -205,7 +205,7 @@ fn mqtt_4_12_0_1_a_method_that_is_not_offered_is_0x8c() {
 }
 
 #[test]
-fn mqtt_3_1_2_30_until_connack_a_client_sends_auth_and_disconnect_and_nothing_else() {
+fn mqtt_3_1_2_30_and_4_12_0_3_until_connack_a_client_sends_auth_and_disconnect_and_nothing_else() {
     let site = site("");
     let _broker = site.start();
     for bytes in [
