@@ -3,6 +3,8 @@
 mod aliases;
 mod delivering;
 mod ending;
+mod exchanges;
+mod offers;
 mod opening;
 mod peer;
 mod receiving;
