@@ -129,8 +129,8 @@ fn encode_all(out: &mut Vec<u8>, properties: &[u8]) {
             encode_ack(out, version, kind, id, ReasonCode(0), None);
             encode_ack(out, version, kind, id, ReasonCode(0x92), Some("why"));
         }
-        encode_suback(out, version, id, &codes);
-        encode_unsuback(out, version, id, &codes);
+        encode_suback(out, version, id, &codes, None);
+        encode_unsuback(out, version, id, &codes, None);
         encode_pingresp(out);
     }
 }

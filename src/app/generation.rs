@@ -13,14 +13,15 @@ use crate::auth::{
 };
 use crate::codec::{self, Version};
 use crate::config::{
-    self, CertificateIdentity, DeniedPublish, DeniedSubscribe, Diagnostic, ListenerSettings,
-    LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
+    self, CertificateIdentity, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
+    ListenerSettings, LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
 };
+use crate::net::Drain;
 use crate::net::listener::ListenerState;
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::policy::acl::AclFile;
 use crate::policy::{
-    self, AdmissionSettings, BanSettings, BudgetSettings, Policy, Rate, RateAction,
+    self, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate, RateAction,
 };
 use crate::session;
 
@@ -353,6 +354,19 @@ pub(crate) fn bans(settings: &Settings) -> Option<BanSettings> {
     })
 }
 
+/// Whether clients are sent elsewhere.
+pub(crate) fn drain(settings: &Settings) -> Option<Drain> {
+    let drain = settings.protocol.drain.as_ref()?;
+    Some(Drain {
+        reason: match drain.to {
+            DrainTo::Another => DenyReason::UseAnotherServer,
+            DrainTo::Moved => DenyReason::ServerMoved,
+        },
+        reference: drain.reference.as_deref().map(Into::into),
+        per_second: settings.protocol.drain_rate.unwrap_or(usize::MAX),
+    })
+}
+
 /// The settings of each listener, in order.
 pub(crate) fn listeners(
     settings: &Settings,
@@ -421,6 +435,7 @@ fn listener_state(
         disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
         use_username_as_client_id: listener.use_username_as_clientid,
         connect_timeout: limits.connect_timeout,
+        packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
     }
 }
@@ -451,6 +466,9 @@ fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session
                 u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
             }),
         client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
+        available: listener.available,
+        reason_strings: listener.reason_strings,
+        response_information: listener.response_information.clone(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::codec::MalformedKind;
 use crate::config::{self, AuditLog, FindingKind, LogType, Settings};
 use crate::net::exporter::{Exporter, Readiness};
 use crate::net::listener::Listener;
-use crate::net::{Cores, Shared, tls};
+use crate::net::{Cores, Drain, Shared, tls};
 use crate::policy::{Admission, Bans, Gate};
 use crate::session;
 
@@ -28,6 +28,7 @@ pub(crate) struct Running {
     pub(crate) log: OperatorLog,
     pub(crate) settings: Settings,
     accepting: Arc<AtomicBool>,
+    draining: Arc<AtomicBool>,
 }
 
 /// Where the audit log goes.
@@ -159,6 +160,7 @@ impl Running {
             log,
             settings,
             accepting: Arc::new(AtomicBool::new(false)),
+            draining: Arc::new(AtomicBool::new(false)),
         };
         running.tell_metrics(files);
         running.connect_gauges();
@@ -167,6 +169,12 @@ impl Running {
 
     fn tell_metrics(&self, files: &Files) {
         let settings = &self.settings;
+        let drain = generation::drain(settings);
+        let draining = drain.is_some();
+        if draining != self.draining.swap(draining, Ordering::Relaxed) {
+            tell_drain(settings, drain.as_ref());
+        }
+        self.shared.set_drain(drain);
         self.shared.set_limits(
             generation::budget(settings),
             settings.limits.global_max_connections,
@@ -225,13 +233,16 @@ impl Running {
     /// What the metrics endpoint answers from.
     pub(crate) fn exporter(&self) -> Exporter {
         let accepting = Arc::clone(&self.accepting);
+        let draining = Arc::clone(&self.draining);
         Exporter {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || -> Readiness {
-                if accepting.load(Ordering::Relaxed) {
-                    Ok(())
-                } else {
+                if !accepting.load(Ordering::Relaxed) {
                     Err("the broker does not accept connections".into())
+                } else if draining.load(Ordering::Relaxed) {
+                    Err("the broker is being drained".into())
+                } else {
+                    Ok(())
                 }
             }),
         }
@@ -357,6 +368,22 @@ impl Running {
         // Last: every connection looks at what is now in force.
         self.shared.broker.signal_all(Signal::Recheck);
     }
+}
+
+fn tell_drain(settings: &Settings, drain: Option<&Drain>) {
+    let Some(drain) = drain else {
+        tracing::info!(target: "portcullis::log::notice", "clients are taken again: `drain` is gone");
+        return;
+    };
+    let reference = drain.reference.as_deref().unwrap_or("no other server");
+    let rate = match settings.protocol.drain_rate {
+        Some(rate) => format!("{rate} a second"),
+        None => "all at once".into(),
+    };
+    tracing::warn!(
+        "draining: clients are refused and sent away ({rate}), referred to {reference}; \
+         remove `drain` and reload to take them again"
+    );
 }
 
 fn describe(changes: &[config::Change]) -> String {

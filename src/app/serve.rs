@@ -428,6 +428,7 @@ impl Housekeeping {
         running.shared.broker.tick(now, &mut wakes);
         running.shared.audit.tick(now);
         weigh(running);
+        running.shared.tick_drain();
         if now >= self.next_sweep {
             self.next_sweep = now + sweep_interval(running);
             running.shared.broker.expire_retained(now);

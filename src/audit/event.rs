@@ -29,6 +29,10 @@ pub enum Cause {
     Revoked,
     /// A refused PUBLISH of a 3.x client, where the operator chose disconnection.
     Denied,
+    /// A packet was not complete within `packet_timeout`.
+    PacketTimeout,
+    /// The operator drains the broker.
+    Drained,
 }
 
 impl Cause {
@@ -44,6 +48,8 @@ impl Cause {
         Self::Rate,
         Self::Revoked,
         Self::Denied,
+        Self::PacketTimeout,
+        Self::Drained,
     ];
 
     /// The metric label value and the `reason` field of the audit log.
@@ -59,6 +65,8 @@ impl Cause {
             Self::Rate => "rate",
             Self::Revoked => "revoked",
             Self::Denied => "denied",
+            Self::PacketTimeout => "packet_timeout",
+            Self::Drained => "drained",
         }
     }
 }

@@ -112,6 +112,8 @@ fn is_of_the_gate(reason: DenyReason) -> bool {
             | DenyReason::QosNotSupported
             | DenyReason::RetainNotSupported
             | DenyReason::RetainSource
+            | DenyReason::WildcardsOff
+            | DenyReason::SharedOff
     )
 }
 

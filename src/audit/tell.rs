@@ -103,6 +103,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::MaxClients
         | DenyReason::MaxSubscriptions
         | DenyReason::RetainQuota => "rate-limited",
+        DenyReason::UseAnotherServer | DenyReason::ServerMoved => "drained",
         _ => "acl-denied",
     }
 }
@@ -466,5 +467,7 @@ fn disconnected(cause: Cause) -> &'static str {
         Cause::Rate => "it sent more than its rate allows",
         Cause::Revoked => "its right to be connected was taken away",
         Cause::Denied => "it published what it may not",
+        Cause::PacketTimeout => "a packet of it was not complete within packet_timeout",
+        Cause::Drained => "the broker is being drained",
     }
 }

@@ -229,10 +229,15 @@ impl Broker {
 
     /// Raises `signal` at every connection.
     pub fn signal_all(&self, signal: Signal) {
+        self.signal_some(signal, usize::MAX);
+    }
+
+    /// Raises `signal` at as many connections, whichever they are.
+    pub fn signal_some(&self, signal: Signal, most: usize) {
         // Collected first: a woken task may come back for the registry's lock.
         let mut live = Vec::new();
         self.registry.for_each(|session| {
-            if session.is_live() {
+            if live.len() < most && session.is_live() {
                 live.push(Arc::clone(session));
             }
         });

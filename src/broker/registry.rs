@@ -37,6 +37,8 @@ pub enum Signal {
     Recheck,
     /// The broker stops.
     Shutdown,
+    /// The operator drains the broker.
+    Drain,
 }
 
 impl Signal {
@@ -45,6 +47,7 @@ impl Signal {
             Self::Takeover => 1,
             Self::Recheck => 2,
             Self::Shutdown => 4,
+            Self::Drain => 8,
         }
     }
 }

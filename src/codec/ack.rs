@@ -125,27 +125,44 @@ pub fn encode_suback(
     version: Version,
     packet_id: PacketId,
     codes: &[ReasonCode],
+    reason_string: Option<&str>,
 ) {
-    let property_length = usize::from(version.is_v5());
     out.push(frame::SUBACK << 4);
-    varint::write(
-        out,
-        codes
-            .len()
-            .saturating_add(2)
-            .saturating_add(property_length),
-    );
-    out.extend_from_slice(&packet_id.get().to_be_bytes());
     if version.is_v5() {
-        out.push(0);
-        out.extend(codes.iter().map(|code| code.0));
-    } else {
-        out.extend(
-            codes
-                .iter()
-                .map(|code| if code.is_error() { 0x80 } else { code.0 }),
-        );
+        codes_with_properties(out, packet_id, codes, reason_string);
+        return;
     }
+    varint::write(out, codes.len().saturating_add(2));
+    out.extend_from_slice(&packet_id.get().to_be_bytes());
+    out.extend(
+        codes
+            .iter()
+            .map(|code| if code.is_error() { 0x80 } else { code.0 }),
+    );
+}
+
+/// What SUBACK and UNSUBACK of 5.0 hold behind their first byte.
+fn codes_with_properties(
+    out: &mut Vec<u8>,
+    packet_id: PacketId,
+    codes: &[ReasonCode],
+    reason_string: Option<&str>,
+) {
+    // Cut first: the lengths before it count what is written.
+    let text = reason_string.map(encode::cut);
+    let properties = text.map_or(0, |text| text.len().saturating_add(3));
+    let remaining = properties
+        .saturating_add(varint::encoded_len(properties))
+        .saturating_add(codes.len())
+        .saturating_add(2);
+    varint::write(out, remaining);
+    out.extend_from_slice(&packet_id.get().to_be_bytes());
+    varint::write(out, properties);
+    if let Some(text) = text {
+        out.push(id::REASON_STRING);
+        encode::text(out, text);
+    }
+    out.extend(codes.iter().map(|code| code.0));
 }
 
 /// Appends UNSUBACK; in 3.x it has no codes.
@@ -154,13 +171,11 @@ pub fn encode_unsuback(
     version: Version,
     packet_id: PacketId,
     codes: &[ReasonCode],
+    reason_string: Option<&str>,
 ) {
     out.push(frame::UNSUBACK << 4);
     if version.is_v5() {
-        varint::write(out, codes.len().saturating_add(3));
-        out.extend_from_slice(&packet_id.get().to_be_bytes());
-        out.push(0);
-        out.extend(codes.iter().map(|code| code.0));
+        codes_with_properties(out, packet_id, codes, reason_string);
     } else {
         out.push(2);
         out.extend_from_slice(&packet_id.get().to_be_bytes());

@@ -35,7 +35,8 @@ pub use origin::{Located, Origin};
 pub use profile::{FindingKind, HardenedFinding, ProfileSource, SecurityProfile};
 pub use settings::{
     AccessSettings, AuditLog, AuthFailureLimit, Bind, CertificateIdentity, DEFAULT_PORT,
-    DeniedPublish, DeniedSubscribe, HashingSettings, LimitSettings, ListenerSettings,
-    LogDestination, LogSettings, LogType, MetricsListener, ProcessSettings, ProtocolSettings, Rate,
-    RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard, TlsSettings, TlsVersion,
+    DeniedPublish, DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, LimitSettings,
+    ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener, ProcessSettings,
+    ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard,
+    TlsSettings, TlsVersion,
 };

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::codec::{QoS, Version};
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
+use crate::session::{Available, ResponseInformation};
 
 /// Everything that was configured. Listeners carry their own resolved [`SecurityGroup`].
 #[derive(Clone, Debug)]
@@ -132,6 +133,8 @@ pub struct LimitSettings {
     pub max_handshakes: Option<usize>,
     /// From accept to a complete CONNECT.
     pub connect_timeout: Duration,
+    /// From the first byte of a packet to its last.
+    pub packet_timeout: Option<Duration>,
     /// Bound of a packet before CONNECT is accepted.
     pub connect_packet_max_bytes: usize,
     /// Bound of a packet afterwards.
@@ -218,6 +221,28 @@ pub struct ProtocolSettings {
     pub allow_duplicate_messages: bool,
     /// How often `$SYS` is published; `None` for never.
     pub sys_interval: Option<Duration>,
+    /// Clients are refused and sent away.
+    pub drain: Option<DrainSettings>,
+    /// How many are sent away in a second.
+    pub drain_rate: Option<usize>,
+}
+
+/// `drain`: the operator wants clients to go elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// For a time or for good.
+    pub to: DrainTo,
+    /// Server Reference of section 4.11.
+    pub reference: Option<String>,
+}
+
+/// For how long clients are to go elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainTo {
+    /// `use_another_server` (0x9C): they may come back.
+    Another,
+    /// `server_moved` (0x9D): for good.
+    Moved,
 }
 
 /// Password hashing.
@@ -353,6 +378,10 @@ pub struct ProcessSettings {
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of the listener"
+)]
 pub struct ListenerSettings {
     /// Where it binds.
     pub bind: Bind,
@@ -378,6 +407,12 @@ pub struct ListenerSettings {
     pub mount_point: Option<String>,
     /// Connections on this listener.
     pub max_connections: Option<usize>,
+    /// Kinds of subscription that are offered.
+    pub available: Available,
+    /// Reason Strings are sent.
+    pub reason_strings: bool,
+    /// What a client that asks for Response Information is told.
+    pub response_information: Option<ResponseInformation>,
     /// Highest QoS.
     pub max_qos: QoS,
     /// Topic Aliases from client to broker.
@@ -429,6 +464,9 @@ impl ListenerSettings {
             use_username_as_clientid: false,
             mount_point: None,
             max_connections: None,
+            available: Available::default(),
+            reason_strings: false,
+            response_information: None,
             max_qos: QoS::ExactlyOnce,
             max_topic_alias: 0,
             max_topic_alias_broker: 0,

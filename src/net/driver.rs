@@ -4,6 +4,7 @@
 //! shutdown come first, so that a peer which stops reading cannot hold its session hostage; then
 //! what the peer sent; then what others sent to it; and one write for all of it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -51,6 +52,10 @@ pub(crate) enum End {
     Revoked,
     /// The operator chose to disconnect 3.x clients whose PUBLISH is refused.
     Denied(ReasonCode),
+    /// A packet was not complete within `packet_timeout`.
+    PacketTimeout,
+    /// The operator drains the broker: 0x9C or 0x9D.
+    Drained(ReasonCode),
 }
 
 impl End {
@@ -64,8 +69,30 @@ impl End {
             Self::Shutdown => Some(ReasonCode::SERVER_SHUTTING_DOWN),
             Self::Rate => Some(ReasonCode::MESSAGE_RATE_TOO_HIGH),
             Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
-            Self::Denied(reason) => Some(*reason),
+            Self::Denied(reason) | Self::Drained(reason) => Some(*reason),
+            Self::PacketTimeout => Some(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
         }
+    }
+
+    /// What a 5.0 client is told beside the code, if Reason Strings are sent.
+    pub(crate) fn told(&self) -> Option<Cow<'static, str>> {
+        let text = match self {
+            Self::Protocol(error) => {
+                return Some(format!("{} [{}]", error.label, error.statement).into());
+            }
+            Self::KeepAlive => "no packet for one and a half times the Keep Alive",
+            Self::TakenOver => "another connection uses this client id",
+            Self::Rate => "the client is above its message or byte rate",
+            Self::Revoked => "the client may no longer be connected",
+            Self::PacketTimeout => "a packet was not complete in time",
+            Self::Client { .. }
+            | Self::Closed
+            | Self::Socket(_)
+            | Self::Shutdown
+            | Self::Denied(_)
+            | Self::Drained(_) => return None,
+        };
+        Some(text.into())
     }
 }
 

@@ -80,9 +80,25 @@ enum Failure {
     /// The first packet is not a CONNECT we understand.
     Malformed(DecodeError),
     /// Refused: the version tells how to say so.
-    Refused(Version, Box<Who>, Denial),
+    Refused(Addressee, Box<Who>, Denial),
     /// Refused before anything was known about the client.
-    RefusedEarly(Version, DenyReason),
+    RefusedEarly(Addressee, DenyReason),
+}
+
+/// Whom a refusal is written for.
+#[derive(Clone, Copy)]
+struct Addressee {
+    version: Version,
+    maximum_packet_bytes: u32,
+}
+
+impl From<&Opening> for Addressee {
+    fn from(opening: &Opening) -> Self {
+        Self {
+            version: opening.version,
+            maximum_packet_bytes: opening.maximum_packet_bytes,
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -180,12 +196,15 @@ impl Greeting {
         let rest = buffer.split_off(length);
         let connect =
             codec::decode_connect(&buffer, &listener.greet_limits).map_err(Failure::Malformed)?;
-        let version = connect.version;
+        let to = Addressee {
+            version: connect.version,
+            maximum_packet_bytes: connect.maximum_packet_size,
+        };
         let opening = session::open(&connect, &listener.session, random())
-            .map_err(|reason| Failure::RefusedEarly(version, reason))?;
+            .map_err(|reason| Failure::RefusedEarly(to, reason))?;
         if let Some(method) = connect.authentication_method {
             if !listener.authenticator.offers(method) {
-                return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+                return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
             }
             *stage = Stage::Authentication;
             let data = connect.authentication_data.map(Vec::from);
@@ -216,8 +235,9 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let listener = &self.arrival.listener;
         let version = opening.version;
+        let to = Addressee::from(&opening);
         let Some((method, _)) = &opening.authentication else {
-            return Err(Failure::RefusedEarly(version, DenyReason::BadAuthMethod));
+            return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
         };
         let (exchange, answer) =
             listener
@@ -226,7 +246,7 @@ impl Greeting {
                 .map_err(|reason| {
                     let Arrival { shared, peer, .. } = &self.arrival;
                     shared.authentication_failed(peer.ip(), reason);
-                    Failure::RefusedEarly(version, reason)
+                    Failure::RefusedEarly(to, reason)
                 })?;
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
@@ -283,6 +303,7 @@ impl Greeting {
             ..
         } = &self.arrival;
         let version = opening.version;
+        let to = Addressee::from(&opening);
         let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
             client_id: client_id.clone(),
             username,
@@ -301,11 +322,7 @@ impl Greeting {
             Verdict::Reject(reason) => {
                 shared.authentication_failed(peer.ip(), reason);
                 let who = who(claimed_name, &opening.client_id, "none");
-                return Err(Failure::Refused(
-                    version,
-                    Box::new(who),
-                    Denial::new(reason),
-                ));
+                return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
             }
         };
         shared.bans.succeeded(peer.ip());
@@ -318,10 +335,11 @@ impl Greeting {
                 None => {
                     let who = who(None, &opening.client_id, method);
                     let denial = Denial::new(DenyReason::ClientIdRefused);
-                    return Err(Failure::Refused(version, Box::new(who), denial));
+                    return Err(Failure::Refused(to, Box::new(who), denial));
                 }
             }
         }
+        opening.identified(username.as_deref(), &listener.session);
         let who = who(username, &opening.client_id, method);
         self.open_session(opening, who, proof, rest).await
     }
@@ -335,9 +353,13 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let shared = &self.arrival.shared;
         let listener = &self.arrival.listener;
-        let version = opening.version;
+        let to = Addressee::from(&opening);
         let gate = shared.broker.gate();
-        let refused = |who: &Who, denial| Failure::Refused(version, Box::new(who.clone()), denial);
+        let refused = |who: &Who, denial| Failure::Refused(to, Box::new(who.clone()), denial);
+        // Only who has proved to be a client is told where the others have gone.
+        if let Some(drain) = shared.drain() {
+            return Err(refused(&who, Denial::new(drain.reason)));
+        }
         let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
             let author = Arc::new(Author {
@@ -470,6 +492,33 @@ impl Greeting {
         tokio::spawn(Driver::new(shared, transport, session, serving, placed));
     }
 
+    /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
+    /// takes none at all [MQTT-3.1.2-24].
+    fn refuse(&self, to: Addressee, reason: DenyReason, out: &mut Vec<u8>) {
+        let drain = match reason {
+            DenyReason::UseAnotherServer | DenyReason::ServerMoved => self.arrival.shared.drain(),
+            _ => None,
+        };
+        let reference = drain.as_ref().and_then(|drain| drain.reference.as_deref());
+        let wants_text = self.arrival.listener.session.reason_strings;
+        let text = wants_text.then(|| reason.told());
+        for (reason_string, server_reference) in
+            [(text, reference), (None, reference), (None, None)]
+        {
+            out.clear();
+            let connack = Connack {
+                reason_string,
+                server_reference,
+                ..Connack::new(reason.reason_code())
+            };
+            codec::encode_connack(out, to.version, &connack);
+            if u32::try_from(out.len()).is_ok_and(|bytes| bytes <= to.maximum_packet_bytes) {
+                return;
+            }
+        }
+        out.clear();
+    }
+
     async fn fail(&self, failure: Failure, transport: &mut Transport) {
         let shared = &self.arrival.shared;
         let listener = &self.arrival.listener;
@@ -480,13 +529,14 @@ impl Greeting {
                 report::malformed_connect(shared, listener, self.arrival.peer, *error);
                 codec::encode_connect_refusal(&mut out, error);
             }
-            Failure::Refused(version, who, denial) => {
+            Failure::Refused(to, who, denial) => {
                 report::refused(shared, who, denial);
-                refuse(&mut out, *version, denial.reason.reason_code());
+                self.refuse(*to, denial.reason, &mut out);
             }
-            Failure::RefusedEarly(version, reason) => {
-                report::refused_connect(shared, listener, self.arrival.peer, *version, *reason);
-                refuse(&mut out, *version, reason.reason_code());
+            Failure::RefusedEarly(to, reason) => {
+                let peer = self.arrival.peer;
+                report::refused_connect(shared, listener, peer, to.version, *reason);
+                self.refuse(*to, *reason, &mut out);
             }
         }
         // What fails here fails a connection that is over.
@@ -580,10 +630,6 @@ async fn send(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
         }
     })
     .await
-}
-
-fn refuse(out: &mut Vec<u8>, version: Version, reason: ReasonCode) {
-    codec::encode_connack(out, version, &Connack::new(reason));
 }
 
 async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<()> {

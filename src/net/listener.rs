@@ -65,6 +65,8 @@ pub struct ListenerState {
     pub use_username_as_client_id: bool,
     /// `connect_timeout`: from accept to CONNECT, TLS included.
     pub connect_timeout: Duration,
+    /// `packet_timeout`: from the first byte of a packet to its last.
+    pub packet_timeout: Option<Duration>,
     /// `set_tcp_nodelay`.
     pub nodelay: bool,
 }

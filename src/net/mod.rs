@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 
 use crate::audit::{Auditor, Traffic};
-use crate::broker::{Broker, Wakes};
+use crate::broker::{Broker, Signal, Wakes};
 use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
@@ -52,6 +52,18 @@ pub struct Shared {
     max_connections: AtomicUsize,
     max_greeting: AtomicUsize,
     greeting: Arc<AtomicUsize>,
+    drain: ArcSwapOption<Drain>,
+}
+
+/// The operator wants clients to go elsewhere (`drain`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// [`DenyReason::UseAnotherServer`] or [`DenyReason::ServerMoved`].
+    pub reason: DenyReason,
+    /// Server Reference: where to go.
+    pub reference: Option<Box<str>>,
+    /// Clients that are disconnected in a second.
+    pub per_second: usize,
 }
 
 /// A place among the connections that have not been greeted yet; given back when dropped.
@@ -86,6 +98,7 @@ impl Shared {
             max_connections: AtomicUsize::new(usize::MAX),
             max_greeting: AtomicUsize::new(usize::MAX),
             greeting: Arc::new(AtomicUsize::new(0)),
+            drain: ArcSwapOption::empty(),
         })
     }
 
@@ -111,6 +124,22 @@ impl Shared {
         self.budget.store(Arc::new(budget));
         self.max_connections
             .store(max_connections.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Begins to drain the broker, or takes clients again.
+    pub fn set_drain(&self, drain: Option<Drain>) {
+        self.drain.store(drain.map(Arc::new));
+    }
+
+    fn drain(&self) -> Option<Arc<Drain>> {
+        self.drain.load_full()
+    }
+
+    /// Sends the next clients away if the broker is drained. To be called each second.
+    pub fn tick_drain(&self) {
+        if let Some(drain) = self.drain() {
+            self.broker.signal_some(Signal::Drain, drain.per_second);
+        }
     }
 
     fn budget(&self) -> BudgetSettings {

@@ -158,6 +158,8 @@ pub(super) fn ended(shared: &Shared, who: &Who, end: &End, lasted: Duration) {
         End::Rate => (Cause::Rate, end.reason_code()),
         End::Revoked => (Cause::Revoked, end.reason_code()),
         End::Denied(_) => (Cause::Denied, end.reason_code()),
+        End::PacketTimeout => (Cause::PacketTimeout, end.reason_code()),
+        End::Drained(_) => (Cause::Drained, end.reason_code()),
     };
     shared.audit.record(&Event::Disconnected {
         who,

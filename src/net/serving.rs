@@ -12,7 +12,7 @@ use crate::broker::{LastTopic, Session, Signal};
 use crate::codec::{self, PacketId, QoS, ReasonCode};
 use crate::message::{Author, Message};
 use crate::policy::{Client, Decision, Denial, DenyReason, RateAction};
-use crate::session::{Connection, Incoming, Step, Will};
+use crate::session::{Connection, Goodbye, Incoming, Step, Will};
 
 use super::Shared;
 use super::cores::{Core, WRITE_BYTES};
@@ -53,6 +53,8 @@ pub(crate) struct Serving {
     crowded: Option<(Arc<Session>, Instant)>,
     delta: TrafficDelta,
     codec_limits: codec::Limits,
+    /// Since when the packet at the front of `partial` is not complete although it could be.
+    incomplete_since: Option<Instant>,
     connected_at: Instant,
     proof: Proof,
     /// An authentication in session that waits for the client.
@@ -98,6 +100,7 @@ impl Serving {
             throttled: None,
             crowded: None,
             delta: TrafficDelta::default(),
+            incomplete_since: None,
             connected_at: now,
             proof: start.proof,
             exchange: None,
@@ -109,10 +112,15 @@ impl Serving {
     /// When something is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let throttled = self.throttled.as_ref().map(|waiting| waiting.until);
-        [self.connection.deadline(), throttled]
+        [self.connection.deadline(), throttled, self.packet_due()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// When the packet that has begun must be complete (`packet_timeout`).
+    fn packet_due(&self) -> Option<Instant> {
+        Some(self.incomplete_since? + self.listener.packet_timeout?)
     }
 
     pub(crate) fn turn(
@@ -135,6 +143,11 @@ impl Serving {
             if signals.has(Signal::Shutdown) {
                 return Err(End::Shutdown);
             }
+            if signals.has(Signal::Drain)
+                && let Some(drain) = self.shared.drain()
+            {
+                return Err(End::Drained(drain.reason.reason_code()));
+            }
             if signals.has(Signal::Recheck) {
                 self.recheck(session, now)?;
             }
@@ -147,6 +160,9 @@ impl Serving {
         // Last, so that a packet that has just come counts.
         if self.throttled.is_none() && self.connection.is_silent(now) {
             return Err(End::KeepAlive);
+        }
+        if self.packet_due().is_some_and(|due| due <= now) {
+            return Err(End::PacketTimeout);
         }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
@@ -162,10 +178,12 @@ impl Serving {
         now: Instant,
     ) -> Result<bool, End> {
         if !self.resume_throttled(core, now)? || transport.is_blocked() {
+            self.not_reading(now);
             return Ok(false);
         }
         if let Some((receiver, since)) = &self.crowded {
             if receiver.mailbox.is_crowded() && now.duration_since(*since) < STEP_ASIDE {
+                self.not_reading(now);
                 return Ok(true);
             }
             self.crowded = None;
@@ -190,13 +208,23 @@ impl Serving {
         } else {
             0
         };
-        self.keep_rest(input, consumed, core);
+        self.keep_rest(input, consumed, core, now);
         Ok((more || self.unparsed) && self.throttled.is_none() && !transport.is_blocked())
     }
 
+    /// While we do not read, a packet cannot become complete.
+    fn not_reading(&mut self, now: Instant) {
+        self.incomplete_since = self.incomplete_since.map(|_| now);
+    }
+
     /// Keeps what was not consumed and gives the core its buffer back.
-    fn keep_rest(&mut self, mut input: Vec<u8>, consumed: usize, core: &mut Core) {
+    fn keep_rest(&mut self, mut input: Vec<u8>, consumed: usize, core: &mut Core, now: Instant) {
         let rest = input.len() - consumed;
+        self.incomplete_since = match self.incomplete_since {
+            _ if rest == 0 || self.unparsed => None,
+            Some(since) if consumed == 0 => Some(since),
+            _ => Some(now),
+        };
         if rest == 0 {
             self.partial = Vec::new();
             if core.plain.capacity() < input.capacity() {
@@ -300,12 +328,9 @@ impl Serving {
         };
         // The decoder has checked the name; with a mount point in front it may be too long.
         let Some(name) = name else {
-            self.answer(
-                publish.qos,
-                publish.packet_id,
-                ReasonCode::TOPIC_NAME_INVALID,
-                core,
-            );
+            let text = Some("the Topic Name is too long with the listener's prefix");
+            let reason = ReasonCode::TOPIC_NAME_INVALID;
+            self.answer(publish.qos, publish.packet_id, reason, text, core);
             return Ok(());
         };
         if self.listener.message_size_limit != 0
@@ -362,7 +387,7 @@ impl Serving {
                     let denial = Denial::new(DenyReason::RetainQuota);
                     return self.denied(qos, packet_id, &denial, core);
                 }
-                self.answer(qos, packet_id, ReasonCode::SUCCESS, core);
+                self.answer(qos, packet_id, ReasonCode::SUCCESS, None, core);
                 Ok(())
             }
             Decision::Deny(denial) => self.denied(qos, packet_id, &denial, core),
@@ -417,8 +442,16 @@ impl Serving {
         }
     }
 
-    fn answer(&mut self, qos: QoS, id: Option<PacketId>, reason: ReasonCode, core: &mut Core) {
-        self.connection.published(qos, id, reason, &mut core.output);
+    fn answer(
+        &mut self,
+        qos: QoS,
+        id: Option<PacketId>,
+        reason: ReasonCode,
+        text: Option<&str>,
+        core: &mut Core,
+    ) {
+        self.connection
+            .published(qos, id, reason, text, &mut core.output);
     }
 
     /// A PUBLISH was refused: a 5.0 client is told, a 3.x client cannot be, and is acknowledged or
@@ -447,7 +480,8 @@ impl Serving {
         if !self.connection.version().is_v5() && self.listener.disconnect_denied_mqtt3 {
             return Err(End::Denied(reason));
         }
-        self.answer(qos, packet_id, publish_code(reason), core);
+        let text = Some(denial.reason.told());
+        self.answer(qos, packet_id, publish_code(reason), text, core);
         Ok(())
     }
 
@@ -602,7 +636,17 @@ impl Serving {
         now: Instant,
     ) {
         if let Some(reason) = end.reason_code() {
-            self.connection.goodbye(reason, &mut core.output);
+            let drain = match end {
+                End::Drained(_) => self.shared.drain(),
+                _ => None,
+            };
+            let told = end.told();
+            let goodbye = Goodbye {
+                reason,
+                text: told.as_deref(),
+                reference: drain.as_ref().and_then(|drain| drain.reference.as_deref()),
+            };
+            self.connection.goodbye(&goodbye, &mut core.output);
         }
         if !core.deliveries.is_empty() {
             session

@@ -9,7 +9,7 @@ use crate::broker::Session;
 use crate::codec::{self, ReasonCode, SubscribeFilter, Version};
 use crate::message::{RetainHandling, Subscription};
 use crate::policy::{Client, Decision, Denial, DenyReason};
-use crate::session::Connection;
+use crate::session::{Available, Connection};
 use crate::topic::{SubscriptionFilter, check_filter, split_share};
 
 use super::Shared;
@@ -19,6 +19,36 @@ use super::replay::Replay;
 use super::report;
 
 type Codes = SmallVec<[ReasonCode; 8]>;
+
+/// Why a filter is refused, as the client is told.
+struct Refusal {
+    code: ReasonCode,
+    text: &'static str,
+}
+
+const INVALID: Refusal = Refusal {
+    code: ReasonCode::TOPIC_FILTER_INVALID,
+    text: "it is no valid Topic Filter",
+};
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self {
+            code: denial.reason.reason_code(),
+            text: denial.reason.told(),
+        }
+    }
+}
+
+/// A version 5 client was told in CONNACK and is disconnected before it comes to this; older ones
+/// are refused the filter.
+fn not_offered(available: Available, filter: &str) -> Option<DenyReason> {
+    let (share, filter) = split_share(filter).ok()?;
+    if share.is_some() && !available.shared {
+        return Some(DenyReason::SharedOff);
+    }
+    (!available.wildcards && filter.contains(['+', '#'])).then_some(DenyReason::WildcardsOff)
+}
 
 /// Everything a SUBSCRIBE touches.
 pub(crate) struct Subscribing<'a> {
@@ -43,8 +73,15 @@ impl Subscribing<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
         let mut codes = Codes::new();
+        let mut told = None;
         for wanted in packet.filters() {
-            let code = self.one(&wanted, packet.identifier, connection, now, replay);
+            let code = match self.one(&wanted, packet.identifier, connection, now, replay) {
+                Ok(code) => code,
+                Err(refusal) => {
+                    told = told.or(Some(refusal.text));
+                    refusal.code
+                }
+            };
             if connection.version() != Version::V31 || !code.is_error() {
                 codes.push(code);
             } else if self.listener.disconnect_denied_mqtt31_subscribe {
@@ -53,7 +90,7 @@ impl Subscribing<'_> {
                 codes.push(ReasonCode::granted(wanted.qos));
             }
         }
-        connection.subscribed(packet.packet_id, &codes, out)?;
+        connection.subscribed(packet.packet_id, &codes, told, out)?;
         Ok(())
     }
 
@@ -64,19 +101,24 @@ impl Subscribing<'_> {
         connection: &mut Connection,
         now: Instant,
         replay: &mut Replay,
-    ) -> ReasonCode {
+    ) -> Result<ReasonCode, Refusal> {
         let Some(filter) = mounted(wanted.filter, &self.listener.mount_point) else {
-            return ReasonCode::TOPIC_FILTER_INVALID;
+            return Err(INVALID);
         };
         let gate = self.shared.broker.gate();
         let state = connection.session_mut();
         let text = filter.to_string();
-        if state.subscriptions.len() >= self.listener.max_subscriptions
-            && !state.subscriptions.contains_key(&*text)
-        {
-            let denial = Denial::new(DenyReason::MaxSubscriptions);
+        let is_one_too_many = state.subscriptions.len() >= self.listener.max_subscriptions
+            && !state.subscriptions.contains_key(&*text);
+        let refused = if is_one_too_many {
+            Some(DenyReason::MaxSubscriptions)
+        } else {
+            not_offered(self.listener.session.available, wanted.filter)
+        };
+        if let Some(reason) = refused {
+            let denial = Denial::new(reason);
             gate.refuse_subscribe(self.client, &text, &denial);
-            return denial.reason.reason_code();
+            return Err(denial.into());
         }
         let subscription = Subscription {
             filter,
@@ -101,11 +143,11 @@ impl Subscribing<'_> {
                 if done.wants_retained {
                     replay.want(&text);
                 }
-                ReasonCode::granted(qos)
+                Ok(ReasonCode::granted(qos))
             }
-            Decision::Deny(denial) => denial.reason.reason_code(),
+            Decision::Deny(denial) => Err(denial.into()),
             // Subscriptions have no budget to wait for.
-            Decision::Wait { .. } => ReasonCode::QUOTA_EXCEEDED,
+            Decision::Wait { .. } => Err(Denial::new(DenyReason::MessageRate).into()),
         }
     }
 
@@ -120,9 +162,11 @@ impl Subscribing<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), End> {
         let mut codes = Codes::new();
+        let mut told = None;
         for text in packet.filters() {
             let Some(filter) = mounted(text, &self.listener.mount_point) else {
-                codes.push(ReasonCode::TOPIC_FILTER_INVALID);
+                told = Some(INVALID.text);
+                codes.push(INVALID.code);
                 continue;
             };
             let text = filter.to_string();
@@ -137,7 +181,7 @@ impl Subscribing<'_> {
                 ReasonCode::NO_SUBSCRIPTION_EXISTED
             });
         }
-        connection.unsubscribed(packet.packet_id, &codes, out)?;
+        connection.unsubscribed(packet.packet_id, &codes, told, out)?;
         Ok(())
     }
 }

@@ -42,6 +42,18 @@ macro_rules! deny_reasons {
                 match self { $(Self::$name => ReasonCode::$code,)* }
             }
 
+            /// What a client may be told of it as a Reason String. Why something is not authorized
+            /// is the operator's to know: it would let a client read the rules by trying.
+            pub fn told(self) -> &'static str {
+                match self.reason_code() {
+                    ReasonCode::NOT_AUTHORIZED => {
+                        "not authorized; the broker's audit log says by which rule"
+                    }
+                    ReasonCode::BAD_USER_NAME_OR_PASSWORD => "unknown user or wrong password",
+                    _ => self.sentence(),
+                }
+            }
+
             /// What happened, for an operator.
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
@@ -87,6 +99,10 @@ deny_reasons! {
     WillRefused, "will", NOT_AUTHORIZED, "the will could never be published";
     QosNotSupported, "qos_not_supported", QOS_NOT_SUPPORTED, "the QoS is above max_qos";
     RetainNotSupported, "retain_not_supported", RETAIN_NOT_SUPPORTED, "retained messages are switched off";
+    WildcardsOff, "wildcard_subscriptions_off", WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED, "filters with wildcards are switched off";
+    SharedOff, "shared_subscriptions_off", SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, "shared subscriptions are switched off";
+    UseAnotherServer, "use_another_server", USE_ANOTHER_SERVER, "the broker is being drained: use another server";
+    ServerMoved, "server_moved", SERVER_MOVED, "the broker is being drained: it has moved";
     RetainSource, "retain_source", NOT_AUTHORIZED, "the author of the retained message may no longer write its topic";
 }
 

@@ -16,6 +16,7 @@ use crate::topic::{TopicName, split_share};
 use super::ProtocolError;
 use super::alias::{InboundAliases, Naming, OutboundAliases};
 use super::authentication::Authentication;
+use super::available::Available;
 use super::keep_alive::KeepAlive;
 use super::opening::{Opening, Settings};
 use super::outbound::{Sent, Window};
@@ -26,11 +27,11 @@ use super::will::Will;
 /// One accepted Network Connection.
 #[derive(Debug)]
 pub struct Connection {
-    version: Version,
-    session: SessionState,
+    pub(super) version: Version,
+    pub(super) session: SessionState,
     window: Window,
     receive_maximum: usize,
-    maximum_packet_bytes: usize,
+    pub(super) maximum_packet_bytes: usize,
     max_qos: QoS,
     retain_available: bool,
     max_session_expiry_s: u32,
@@ -39,9 +40,14 @@ pub struct Connection {
     inbound_aliases: InboundAliases,
     outbound_aliases: OutboundAliases,
     keep_alive: KeepAlive,
-    problem_information: bool,
+    /// Reason Strings may stand in packets other than CONNACK and DISCONNECT [MQTT-3.1.2-29].
+    pub(super) problem_information: bool,
+    /// `reason_strings`.
+    pub(super) reason_strings: bool,
+    /// What SUBSCRIBE may ask for here.
+    available: Available,
     will: Option<Box<Will>>,
-    authentication: Option<Box<Authentication>>,
+    pub(super) authentication: Option<Box<Authentication>>,
     tally: Tally,
 }
 
@@ -84,6 +90,8 @@ impl Connection {
             ),
             keep_alive: KeepAlive::new(opening.keep_alive_s, now),
             problem_information: opening.problem_information,
+            reason_strings: settings.reason_strings,
+            available: settings.available,
             will: opening.will.map(Box::new),
             authentication: opening
                 .authentication
@@ -167,9 +175,9 @@ impl Connection {
                 let outcome = self.session.outbound.completed(ack.packet_id);
                 after_ack(outcome, "MQTT-4.3.3-7")
             }
-            Packet::Subscribe(subscribe) => {
-                check_options(&subscribe).map(|()| Step::Subscribe(subscribe))
-            }
+            Packet::Subscribe(subscribe) => self
+                .check_subscribe(&subscribe)
+                .map(|()| Step::Subscribe(subscribe)),
             Packet::Unsubscribe(unsubscribe) => Ok(Step::Unsubscribe(unsubscribe)),
             Packet::Pingreq => {
                 codec::encode_pingresp(out); // [MQTT-3.12.4-1]
@@ -259,95 +267,6 @@ impl Connection {
         })?;
         self.inbound_aliases.set(alias, name)?;
         Ok(IncomingTopic::Text(topic))
-    }
-
-    /// The message with `packet_id` was routed or refused: answers it. A refused QoS 2 identifier
-    /// is free again at once [MQTT-4.3.3-9].
-    #[inline]
-    pub fn published(
-        &mut self,
-        qos: QoS,
-        packet_id: Option<PacketId>,
-        reason: ReasonCode,
-        out: &mut Vec<u8>,
-    ) {
-        let Some(id) = packet_id else { return };
-        match qos {
-            QoS::AtMostOnce => {}
-            QoS::AtLeastOnce => self.ack(AckKind::Puback, id, reason, out),
-            QoS::ExactlyOnce => {
-                if !reason.is_error() {
-                    self.session.inbound.insert(id);
-                }
-                self.ack(AckKind::Pubrec, id, reason, out);
-            }
-        }
-    }
-
-    /// SUBACK, one code per filter in their order [MQTT-3.8.4-6].
-    ///
-    /// # Errors
-    /// It is larger than the client takes [MQTT-3.1.2-24].
-    pub fn subscribed(
-        &self,
-        packet_id: PacketId,
-        codes: &[ReasonCode],
-        out: &mut Vec<u8>,
-    ) -> Result<(), ProtocolError> {
-        let from = out.len();
-        codec::encode_suback(out, self.version, packet_id, codes);
-        self.within_bound(from, out)
-    }
-
-    /// UNSUBACK, one code per filter in their order [MQTT-3.11.3-2].
-    ///
-    /// # Errors
-    /// It is larger than the client takes [MQTT-3.1.2-24].
-    pub fn unsubscribed(
-        &self,
-        packet_id: PacketId,
-        codes: &[ReasonCode],
-        out: &mut Vec<u8>,
-    ) -> Result<(), ProtocolError> {
-        let from = out.len();
-        codec::encode_unsuback(out, self.version, packet_id, codes);
-        self.within_bound(from, out)
-    }
-
-    /// An answer that the client's Maximum Packet Size forbids cannot be left out either: the client
-    /// would wait for it.
-    fn within_bound(&self, from: usize, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        if out.len() - from <= self.maximum_packet_bytes {
-            return Ok(());
-        }
-        out.truncate(from);
-        Err(ProtocolError::new(
-            ReasonCode::PACKET_TOO_LARGE,
-            "answer_too_large",
-            "MQTT-3.1.2-24",
-        ))
-    }
-
-    /// DISCONNECT with `reason` for a 5.0 client; 3.x has none, the close must do.
-    pub fn goodbye(&self, reason: ReasonCode, out: &mut Vec<u8>) {
-        codec::encode_disconnect(out, self.version, reason, None, None);
-    }
-
-    /// What an authentication in session came to: a further message, or `done`.
-    ///
-    /// # Errors
-    /// It is larger than the client takes [MQTT-3.1.2-24].
-    pub fn authenticated(
-        &mut self,
-        done: bool,
-        data: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), ProtocolError> {
-        let from = out.len();
-        if let Some(authentication) = &mut self.authentication {
-            authentication.answer(done, data, out);
-        }
-        self.within_bound(from, out)
     }
 
     /// The client was told or told us that its will is not wanted any more.
@@ -522,6 +441,37 @@ impl Connection {
         true
     }
 
+    /// Judged for the whole packet before any of it is obeyed: a session that goes on must not keep
+    /// half of a SUBSCRIBE that ended its connection.
+    fn check_subscribe(&self, subscribe: &Subscribe<'_>) -> Result<(), ProtocolError> {
+        if !self.version.is_v5() {
+            // 3.x has no such options, and what is not offered is refused filter by filter.
+            return Ok(());
+        }
+        if subscribe.identifier.is_some() && !self.available.identifiers {
+            return Err(ProtocolError::new(
+                ReasonCode::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+                "subscription_identifiers_off",
+                "section 3.2.2.3.12",
+            ));
+        }
+        for wanted in subscribe.filters() {
+            // A filter that is none is answered by itself.
+            let Ok((share, filter)) = split_share(wanted.filter) else {
+                continue;
+            };
+            if share.is_some() && wanted.no_local {
+                return Err(ProtocolError::new(
+                    ReasonCode::PROTOCOL_ERROR,
+                    "shared_no_local",
+                    "MQTT-3.8.3-4",
+                ));
+            }
+            self.available.check(share.is_some(), filter)?;
+        }
+        Ok(())
+    }
+
     fn pubrec<'a>(&mut self, ack: &Ack<'a>, out: &mut Vec<u8>) -> Result<Step<'a>, ProtocolError> {
         let refused = ack.reason.is_error();
         match self.session.outbound.received(ack.packet_id, refused) {
@@ -565,33 +515,6 @@ impl Connection {
             publish_will,
         })
     }
-
-    #[inline]
-    fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
-        codec::encode_ack(out, self.version, kind, id, reason, None);
-    }
-
-    /// Whether Reason Strings may be sent with packets other than CONNACK and DISCONNECT.
-    pub fn wants_problem_information(&self) -> bool {
-        self.problem_information
-    }
-}
-
-/// Judged for the whole packet before any of it is obeyed: a session that goes on must not keep half
-/// of a SUBSCRIBE that ended its connection.
-fn check_options(subscribe: &Subscribe<'_>) -> Result<(), ProtocolError> {
-    let is_shared = |filter| matches!(split_share(filter), Ok((Some(_), _)));
-    if subscribe
-        .filters()
-        .any(|wanted| wanted.no_local && is_shared(wanted.filter))
-    {
-        return Err(ProtocolError::new(
-            ReasonCode::PROTOCOL_ERROR,
-            "shared_no_local",
-            "MQTT-3.8.3-4",
-        ));
-    }
-    Ok(())
 }
 
 fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, ProtocolError> {

@@ -11,7 +11,8 @@ pub struct ProtocolError {
     pub reason: ReasonCode,
     /// Label of the closed set that the `malformed packets` metric uses.
     pub label: &'static str,
-    /// The statement that was broken, such as `MQTT-3.1.0-2`.
+    /// The statement that was broken, such as `MQTT-3.1.0-2`, or the section that says so without
+    /// a number.
     pub statement: &'static str,
 }
 
@@ -42,6 +43,9 @@ pub const LABELS: &[&str] = &[
     "auth_not_expected",
     "auth_method_changed",
     "shared_no_local",
+    "wildcard_subscriptions_off",
+    "shared_subscriptions_off",
+    "subscription_identifiers_off",
     "answer_too_large",
     "ack_out_of_state",
 ];

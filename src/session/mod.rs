@@ -8,13 +8,16 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod alias;
+mod answers;
 mod authentication;
+mod available;
 mod connection;
 mod error;
 mod inbound;
 mod keep_alive;
 mod opening;
 mod outbound;
+mod response_information;
 mod state;
 mod step;
 mod will;
@@ -22,10 +25,13 @@ mod will;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use answers::Goodbye;
+pub use available::Available;
 pub use connection::Connection;
 pub use error::{LABELS, ProtocolError};
 pub use opening::{Opening, Settings, open};
 pub use outbound::Sent;
+pub use response_information::ResponseInformation;
 pub use state::SessionState;
 pub use step::{Delivered, Incoming, IncomingTopic, Step, Tally};
 pub use will::Will;

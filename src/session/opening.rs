@@ -6,6 +6,8 @@ use crate::codec::{self, Connack, Connect, QoS, ReasonCode, Version};
 use crate::message::ClientId;
 use crate::policy::DenyReason;
 
+use super::available::Available;
+use super::response_information::ResponseInformation;
 use super::will::Will;
 
 /// What a listener offers its clients. Each field is one directive of the configuration.
@@ -38,6 +40,12 @@ pub struct Settings {
     pub max_session_expiry_s: u32,
     /// `clientid_prefixes`.
     pub client_id_prefix: Option<Box<str>>,
+    /// Kinds of subscription that are offered.
+    pub available: Available,
+    /// `reason_strings`: send them where the client takes them.
+    pub reason_strings: bool,
+    /// `response_information`: what a client that asks for it is told.
+    pub response_information: Option<ResponseInformation>,
 }
 
 impl Default for Settings {
@@ -56,6 +64,9 @@ impl Default for Settings {
             auto_id_prefix: "auto-".into(),
             max_session_expiry_s: u32::MAX,
             client_id_prefix: None,
+            available: Available::default(),
+            reason_strings: false,
+            response_information: None,
         }
     }
 }
@@ -93,6 +104,8 @@ pub struct Opening {
     pub problem_information: bool,
     /// Whether the client asked for Response Information.
     pub request_response_information: bool,
+    /// What it is told, once it is known who it is.
+    pub response_information: Option<Box<str>>,
     /// The Will Message.
     pub will: Option<Will>,
     /// A mosquitto bridge (bit 0x80 of the protocol level).
@@ -117,12 +130,27 @@ impl Opening {
             authentication_method: self.authentication.as_ref().map(|(method, _)| &**method),
             authentication_data: self.authentication.as_ref().map(|(_, data)| &**data),
             server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
+            wildcard_available: (!settings.available.wildcards).then_some(false),
+            shared_available: (!settings.available.shared).then_some(false),
+            identifiers_available: (!settings.available.identifiers).then_some(false),
+            response_information: self.response_information.as_deref(),
             ..Connack::new(ReasonCode::SUCCESS)
         }
     }
 }
 
 impl Opening {
+    /// The client is known by `username`: what it is told if it asked for Response Information
+    /// [MQTT-3.1.2-28].
+    pub fn identified(&mut self, username: Option<&str>, settings: &Settings) {
+        self.response_information = settings
+            .response_information
+            .as_ref()
+            .filter(|_| self.request_response_information)
+            .and_then(|information| information.bind(self.client_id.as_str(), username))
+            .map(Into::into);
+    }
+
     /// Whether the CONNACK that accepts it is within the client's Maximum Packet Size
     /// [MQTT-3.1.2-24].
     pub fn can_be_answered(&self, settings: &Settings) -> bool {
@@ -171,6 +199,7 @@ pub fn open(
         topic_alias_maximum: connect.topic_alias_maximum,
         problem_information: connect.request_problem_information,
         request_response_information: connect.request_response_information,
+        response_information: None,
         will: connect.will.as_ref().map(Will::from_connect),
         bridge: connect.bridge,
         authentication: connect

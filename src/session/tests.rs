@@ -1,10 +1,11 @@
 //! What MQTT says happens next, one sentence a test: packets in, packets out, no socket.
 
 mod aliases;
+mod connack;
 mod delivering;
 mod ending;
 mod exchanges;
-mod offers;
+mod offering;
 mod opening;
 mod peer;
 mod receiving;

@@ -439,7 +439,7 @@ fn mqtt_3_9_3_1_suback_has_a_code_for_each_filter_in_order() {
         0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2,
     ];
     let mut out = Vec::new();
-    encode_suback(&mut out, Version::V5, id(0x1234), &codes(&CODES));
+    encode_suback(&mut out, Version::V5, id(0x1234), &codes(&CODES), None);
     let v5::Packet::SubscribeAck(read) = read5(&out) else {
         panic!("no SUBACK")
     };
@@ -454,7 +454,7 @@ fn mqtt_3_9_3_2_of_3_1_1_suback_says_0_1_2_or_80() {
     let given = codes(&[0x00, 0x01, 0x02, 0x80, 0x87, 0x8F, 0x9E]);
     for version in [Version::V31, Version::V311] {
         let mut out = Vec::new();
-        encode_suback(&mut out, version, id(0x1234), &given);
+        encode_suback(&mut out, version, id(0x1234), &given, None);
         assert_eq!(out, wire("90 (12 34 00 01 02 80 80 80 80)"));
         let (v3::Packet::SubscribeAck { status, .. }, mqttbytes::v4::Packet::SubAck(second)) =
             read3(&out)
@@ -469,7 +469,7 @@ fn mqtt_3_9_3_2_of_3_1_1_suback_says_0_1_2_or_80() {
 fn mqtt_3_11_3_1_unsuback_has_a_code_for_each_filter_in_order() {
     const CODES: [u8; 7] = [0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
     let mut out = Vec::new();
-    encode_unsuback(&mut out, Version::V5, id(0x1234), &codes(&CODES));
+    encode_unsuback(&mut out, Version::V5, id(0x1234), &codes(&CODES), None);
     let v5::Packet::UnsubscribeAck(read) = read5(&out) else {
         panic!("no UNSUBACK")
     };
@@ -482,7 +482,7 @@ fn mqtt_3_11_3_1_unsuback_has_a_code_for_each_filter_in_order() {
 fn mqtt_3_10_4_5_of_3_1_1_unsuback_has_no_payload() {
     for version in [Version::V31, Version::V311] {
         let mut out = Vec::new();
-        encode_unsuback(&mut out, version, id(0x1234), &codes(&[0x00, 0x11]));
+        encode_unsuback(&mut out, version, id(0x1234), &codes(&[0x00, 0x11]), None);
         assert_eq!(out, [0xB0, 2, 0x12, 0x34]);
         read3(&out);
     }
@@ -564,7 +564,7 @@ fn encoders_append_and_leave_what_is_there() {
         ReasonCode(0x87),
         None,
     );
-    encode_suback(&mut out, Version::V5, id(2), &codes(&[0x00]));
+    encode_suback(&mut out, Version::V5, id(2), &codes(&[0x00]), None);
     encode_disconnect(&mut out, Version::V5, ReasonCode(0x8E), None, None);
     assert_eq!(out, wire("AA D0 () 40 (00 01 87) 90 (00 02 () 00) E0 (8E)"));
 }

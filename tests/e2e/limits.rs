@@ -41,10 +41,7 @@ fn trickled_bytes_buy_no_time() {
 #[test]
 fn connections_over_the_limit_of_a_listener_are_refused() {
     let site = site("");
-    let conf = site.read("portcullis.conf");
-    let plain = format!("listener {} 127.0.0.1\n", site.plain);
-    let limited = format!("{plain}max_connections 1\n");
-    site.write("portcullis.conf", &conf.replacen(&plain, &limited, 1));
+    site.on_plain_listener("max_connections 1");
     let broker = site.start();
     let (first, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
     let mut second = Raw::plain(site.plain, 5);

@@ -8,6 +8,7 @@ mod hostile;
 mod libraries;
 mod limits;
 mod observed;
+mod offers;
 mod process;
 mod reload;
 mod sessions;

@@ -65,6 +65,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .default("10")
     .reload(Reload::NewConnections)
     .meaning("Time from the accepted connection to a complete CONNECT, the TLS handshake included."),
+    Directive::global("packet_timeout", "SECONDS", Value::Int(0..=86_400, |settings, value| {
+        settings.limits.packet_timeout = (value > 0).then(|| seconds(value));
+    }))
+    .own()
+    .section(Section::Limits)
+    .unit("seconds")
+    .profiles("60", "0")
+    .meaning(
+        "Time a connected client has from the first byte of a packet to its last; then it is disconnected \
+         (0x83). Links that need longer for max_packet_size want more. 0 is no limit.",
+    ),
     Directive::global("connect_packet_max_bytes", "N", Value::Int(64..=LARGEST_PACKET, |settings, value| {
         settings.limits.connect_packet_max_bytes = size(value);
     }))

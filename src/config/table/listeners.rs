@@ -6,6 +6,7 @@ use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
 use crate::config::lexer::{Line, Word};
 use crate::config::settings::{SocketDomain, TlsVersion};
 use crate::config::value::{Value, ValueError, choice, first, limit, text};
+use crate::session::ResponseInformation;
 
 const NO_WEBSOCKETS: &str = "there are no WebSocket listeners in this version";
 const NO_PSK: &str = "the TLS library has no external pre-shared keys";
@@ -66,6 +67,51 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .default("2")
     .meaning("Highest QoS; a PUBLISH above it closes the connection, a subscription is given less."),
+    Directive::listener("wildcard_subscriptions", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.available.wildcards = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("true")
+    .reload(crate::config::directive::Reload::NewConnections)
+    .meaning("false: filters with `+` or `#` are refused; version 5 clients are told so and disconnected (0xA2)."),
+    Directive::listener("shared_subscriptions", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.available.shared = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("true")
+    .reload(crate::config::directive::Reload::NewConnections)
+    .meaning("false: `$share/...` is refused; version 5 clients are told so and disconnected (0x9E)."),
+    Directive::listener("subscription_identifiers", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.available.identifiers = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("true")
+    .reload(crate::config::directive::Reload::NewConnections)
+    .meaning("false: version 5 clients are told so, and disconnected if they send one (0xA1)."),
+    Directive::listener("reason_strings", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.reason_strings = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("false")
+    .reload(crate::config::directive::Reload::NewConnections)
+    .meaning(
+        "Tell version 5 clients in words why something was refused, where they take it. Never which rule \
+         refused it: that stands in the audit log.",
+    ),
+    Directive::listener("response_information", "PREFIX", Value::Parsed(response_information))
+        .own()
+        .section(Section::Listeners)
+        .example("answers/%c/")
+        .reload(crate::config::directive::Reload::NewConnections)
+    .meaning(
+        "Told to version 5 clients that ask for Response Information: where they may have answers sent. \
+         `%c` is the client id, `%u` the user name; a client whose name has `/`, `+` or `#` is told \
+         nothing. It grants nothing: write the ACL for it.",
+    ),
     Directive::listener("max_topic_alias", "N", Value::Int(0..=65_535, |draft, value| {
         draft.settings.max_topic_alias = u16::try_from(value).unwrap_or(u16::MAX);
     }))
@@ -79,7 +125,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .unit("aliases")
     .default("10")
-    .meaning("Topic Aliases the broker uses towards a client, first come first served."),
+    .meaning("Topic Aliases the broker uses towards a client, for the topics it is sent most."),
     Directive::listener("accept_protocol_versions", "LIST of 3, 4, 5", Value::Parsed(versions))
         .section(Section::Listeners)
         .default("3 4 5")
@@ -275,6 +321,15 @@ fn protocol(_: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
             ValueError::new(word.at, format!("`{other}` is not a protocol")).help("write `mqtt`"),
         ),
     }
+}
+
+fn response_information(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let prefix = text(line)?;
+    let information = ResponseInformation::parse(prefix).map_err(|problem| {
+        ValueError::new(line.value_at(), problem).help("for example `answers/%c/`")
+    })?;
+    draft.settings.response_information = Some(information);
+    Ok(prefix.to_owned())
 }
 
 fn mount_point(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {

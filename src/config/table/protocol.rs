@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::config::directive::{Directive, Reload, Scope, Section};
 use crate::config::lexer::Line;
-use crate::config::settings::Settings;
+use crate::config::settings::{DrainSettings, DrainTo, Settings};
 use crate::config::table::limits::seconds;
-use crate::config::value::{Value, ValueError, first, int, positive};
+use crate::config::value::{Value, ValueError, choice, first, int, limit, positive};
 
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::global("retain_available", "BOOL", Value::Bool(|settings, value| {
@@ -53,6 +53,24 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .unit("seconds")
     .default("10")
     .meaning("How often $SYS/broker/... is published; 0 is never. Readable only where an ACL grants it."),
+    Directive::global("drain", "use_another_server|server_moved [REFERENCE]", Value::Parsed(drain))
+        .own()
+        .section(Section::Protocol)
+        .unset("clients are taken")
+        .example("use_another_server broker-b.example.org:8883")
+    .meaning(
+            "Sends clients away: new ones are refused and those that are connected are disconnected, for a \
+             time (0x9C) or for good (0x9D). Version 5 clients that have authenticated are told REFERENCE. \
+             Write it and reload to begin, remove it and reload to end; /readyz says so meanwhile.",
+        ),
+    Directive::global("drain_rate", "N", Value::Int(0..=1_000_000, |settings, value| {
+        settings.protocol.drain_rate = limit(value);
+    }))
+    .own()
+    .section(Section::Protocol)
+    .unit("clients per second")
+    .default("1000")
+    .meaning("How many clients drain disconnects in a second, so that they do not all come to another at once; 0 is all."),
     Directive::global("set_tcp_nodelay", "BOOL", Value::Bool(|settings, value| {
         settings.process.tcp_nodelay = value;
     }))
@@ -81,6 +99,25 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Protocol)
         .meaning("Left over from mosquitto 1.6."),
 ];
+
+/// The code, and where to go.
+fn drain(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    let index = choice(word, &["use_another_server", "server_moved"])?;
+    let references: Vec<&str> = line
+        .words_before_comment()
+        .iter()
+        .skip(1)
+        .map(|word| word.text)
+        .collect();
+    // Section 4.11: references are separated by a space.
+    let reference = references.join(" ");
+    settings.protocol.drain = Some(DrainSettings {
+        to: [DrainTo::Another, DrainTo::Moved][index],
+        reference: (!reference.is_empty()).then(|| reference.clone()),
+    });
+    Ok(format!("{} {reference}", word.text).trim_end().to_owned())
+}
 
 /// A number and a unit. mosquitto reads junk as 0; here it is an error.
 fn expiration(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {

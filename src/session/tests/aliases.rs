@@ -98,7 +98,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
 }
 
 #[test]
-fn mqtt_3_1_2_26_we_set_aliases_up_to_the_clients_maximum_first_come_first_served() {
+fn mqtt_3_1_2_26_and_3_3_2_10_to_11_we_set_aliases_up_to_the_clients_maximum_and_never_above() {
     let mut peer = offering(2);
     for topic in ["a", "b", "c", "a", "b", "c"] {
         peer.deliver_all(QoS::AtMostOnce, topic, &["x"]);
@@ -114,6 +114,47 @@ fn mqtt_3_1_2_26_we_set_aliases_up_to_the_clients_maximum_first_come_first_serve
             r#"PUBLISH q0 "c" x"#,
         ]
     );
+}
+
+#[test]
+fn a_topic_that_comes_more_often_takes_the_alias_of_one_that_has_gone_cold() {
+    let mut peer = offering(2);
+    // Two that come once, and a hot one afterwards.
+    peer.deliver_all(QoS::AtMostOnce, "a", &["x"]);
+    peer.deliver_all(QoS::AtMostOnce, "b", &["x"]);
+    peer.deliver_all(QoS::AtMostOnce, "hot", &["1", "2", "3"]);
+    peer.deliver_all(QoS::AtMostOnce, "a", &["x"]);
+    assert_eq!(
+        peer.sent(),
+        [
+            r#"PUBLISH q0 "a" alias=1 x"#,
+            r#"PUBLISH q0 "b" alias=2 x"#,
+            r#"PUBLISH q0 "hot" 1"#,
+            r#"PUBLISH q0 "hot" alias=1 2"#,
+            r#"PUBLISH q0 "" alias=1 3"#,
+            r#"PUBLISH q0 "a" x"#,
+        ]
+    );
+}
+
+#[test]
+fn the_hottest_topics_end_up_with_the_aliases_whatever_came_first() {
+    let mut peer = offering(3);
+    for round in 0..200 {
+        // Three that come in every round among many that come once.
+        for hot in ["h1", "h2", "h3"] {
+            peer.deliver_all(QoS::AtMostOnce, hot, &["x"]);
+        }
+        peer.deliver_all(QoS::AtMostOnce, &format!("cold/{round}"), &["x"]);
+        if round < 199 {
+            peer.sent();
+        }
+    }
+    let last = peer.sent();
+    let aliased = last
+        .iter()
+        .filter(|line| line.starts_with(r#"PUBLISH q0 "" alias="#));
+    assert_eq!(aliased.count(), 3, "{last:?}");
 }
 
 #[test]
@@ -165,4 +206,35 @@ fn a_message_that_fits_without_its_alias_is_sent_without_it() {
             r#"PUBLISH q0 "a" 012345"#,
         ]
     );
+}
+
+proptest::proptest! {
+    /// What a client that keeps the aliases makes of the packets is what was published.
+    #[test]
+    fn a_client_that_follows_the_aliases_reads_the_topics_that_were_sent(
+        maximum in 1_u16..6,
+        topics in proptest::collection::vec(0_u8..12, 1..300),
+    ) {
+        let mut peer = offering(maximum);
+        let mut known = std::collections::HashMap::<u16, String>::new();
+        for topic in topics {
+            let topic = format!("t/{topic}");
+            peer.deliver_all(QoS::AtMostOnce, &topic, &["x"]);
+            let line = peer.sent().remove(0);
+            let name = line.split('"').nth(1).unwrap().to_owned();
+            let alias = line.split("alias=").nth(1).map(|rest| {
+                rest.split(' ').next().unwrap().parse::<u16>().unwrap()
+            });
+            proptest::prop_assert!(alias.is_none_or(|alias| (1..=maximum).contains(&alias)));
+            let read = match (name.as_str(), alias) {
+                ("", Some(alias)) => known[&alias].clone(),
+                (_, Some(alias)) => {
+                    known.insert(alias, name.clone());
+                    name
+                }
+                _ => name,
+            };
+            proptest::prop_assert_eq!(read, topic);
+        }
+    }
 }

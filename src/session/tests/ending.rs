@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::peer::{Peer, opening};
 use super::wire::{Connect, Will, packet, properties, publish};
 use crate::codec::{QoS, ReasonCode};
-use crate::session::{LABELS, Settings};
+use crate::session::{Goodbye, LABELS, Settings};
 
 fn with_will() -> Connect {
     Connect::new("c").will(Will::default())
@@ -163,7 +163,7 @@ fn only_5_0_is_told_why_its_connection_ends() {
         let peer = Peer::connected(&Connect::new("c").level(level));
         let mut out = Vec::new();
         peer.connection
-            .goodbye(ReasonCode::SESSION_TAKEN_OVER, &mut out);
+            .goodbye(&Goodbye::new(ReasonCode::SESSION_TAKEN_OVER), &mut out);
         assert_eq!(super::wire::lines(&out, level == 5), expected);
     }
 }
@@ -185,6 +185,9 @@ fn every_label_is_known_to_the_metric_and_none_is_there_that_nothing_gives() {
         "auth_not_expected",
         "auth_method_changed",
         "shared_no_local",
+        "wildcard_subscriptions_off",
+        "shared_subscriptions_off",
+        "subscription_identifiers_off",
         "answer_too_large",
     ];
     labels.sort_unstable();

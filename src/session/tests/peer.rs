@@ -58,6 +58,8 @@ pub(super) struct Peer {
     pub(super) now: Instant,
     /// What the broker answers to a PUBLISH.
     pub(super) verdict: ReasonCode,
+    /// The Reason String of its answers.
+    pub(super) text: Option<&'static str>,
     /// Messages that were to be routed, as `topic payload`.
     pub(super) routed: Vec<String>,
     /// How the client left, with whether its will is still to be published.
@@ -105,6 +107,7 @@ impl Peer {
             connection,
             now,
             verdict: ReasonCode::SUCCESS,
+            text: None,
             routed: Vec::new(),
             left: None,
             settings,
@@ -156,7 +159,10 @@ impl Peer {
     /// Sends a packet that ends the connection; gives Reason Code and label.
     pub(super) fn refused(&mut self, bytes: &[u8]) -> (u8, &'static str) {
         let error = self.try_send(bytes).expect_err("a protocol error");
-        assert!(error.statement.starts_with("MQTT-"), "{error}");
+        assert!(
+            error.statement.starts_with("MQTT-") || error.statement.starts_with("section "),
+            "{error}"
+        );
         (error.reason.0, error.label)
     }
 
@@ -178,23 +184,31 @@ impl Peer {
                     .push(format!("{} {payload}", incoming.topic.as_str()));
                 let (qos, id) = (incoming.publish.qos, incoming.publish.packet_id);
                 self.connection
-                    .published(qos, id, self.verdict, &mut self.out);
+                    .published(qos, id, self.verdict, self.text, &mut self.out);
             }
             Step::Subscribe(subscribe) => {
                 let codes: Vec<ReasonCode> = subscribe
                     .filters()
                     .map(|filter| ReasonCode::granted(filter.qos))
                     .collect();
-                self.connection
-                    .subscribed(subscribe.packet_id, &codes, &mut self.out)?;
+                self.connection.subscribed(
+                    subscribe.packet_id,
+                    &codes,
+                    self.text,
+                    &mut self.out,
+                )?;
             }
             Step::Unsubscribe(unsubscribe) => {
                 let codes: Vec<ReasonCode> = unsubscribe
                     .filters()
                     .map(|_| ReasonCode::NO_SUBSCRIPTION_EXISTED)
                     .collect();
-                self.connection
-                    .unsubscribed(unsubscribe.packet_id, &codes, &mut self.out)?;
+                self.connection.unsubscribed(
+                    unsubscribe.packet_id,
+                    &codes,
+                    self.text,
+                    &mut self.out,
+                )?;
             }
             Step::Disconnect {
                 reason,

@@ -104,6 +104,16 @@ impl Connect {
         self.property(0x15, &text(method))
     }
 
+    /// Request Response Information.
+    pub(crate) fn wants_response_information(self) -> Self {
+        self.property(0x19, &[1])
+    }
+
+    /// Request Problem Information 0.
+    pub(crate) fn no_problem_information(self) -> Self {
+        self.property(0x17, &[0])
+    }
+
     pub(crate) fn receive_maximum(self, count: u16) -> Self {
         self.property(0x21, &count.to_be_bytes())
     }
@@ -191,10 +201,18 @@ fn line(first: u8, body: &mut Reader<'_>, v5: bool) -> String {
         9 => format!("SUBACK {}", codes(body, v5)),
         11 => format!("UNSUBACK {}", codes(body, v5)),
         13 => "PINGRESP".into(),
-        14 => format!("DISCONNECT 0x{:02X}", body.u8()),
+        14 => disconnect(body),
         15 => format!("AUTH 0x{:02X}{}", body.u8(), body.properties()),
         other => panic!("packet type {other} from a server"),
     }
+}
+
+fn disconnect(body: &mut Reader<'_>) -> String {
+    let mut line = format!("DISCONNECT 0x{:02X}", body.u8());
+    if !body.0.is_empty() {
+        line.push_str(&body.properties());
+    }
+    line
 }
 
 fn connack(body: &mut Reader<'_>, v5: bool) -> String {
@@ -236,7 +254,9 @@ fn acked(name: &str, body: &mut Reader<'_>, v5: bool) -> String {
         assert!(v5, "3.x acknowledgements are two bytes");
         let _ = write!(line, " 0x{:02X}", body.u8());
     }
-    assert!(body.0.is_empty(), "properties nobody asked for");
+    if !body.0.is_empty() {
+        line.push_str(&body.properties());
+    }
     line
 }
 
@@ -307,6 +327,9 @@ impl<'a> Reader<'a> {
                 0x13 => ("keep-alive", block.u16().to_string()),
                 0x15 => ("method", block.text()),
                 0x16 => ("data", block.text()),
+                0x1A => ("response-information", block.text()),
+                0x1C => ("server-reference", block.text()),
+                0x1F => ("reason", format!("{:?}", block.text())),
                 0x21 => ("receive-maximum", block.u16().to_string()),
                 0x22 => ("alias-maximum", block.u16().to_string()),
                 0x23 => ("alias", block.u16().to_string()),
@@ -314,6 +337,9 @@ impl<'a> Reader<'a> {
                 0x25 => ("retain-available", block.u8().to_string()),
                 0x26 => ("user", format!("{}:{}", block.text(), block.text())),
                 0x27 => ("maximum-packet", block.u32().to_string()),
+                0x28 => ("wildcards", block.u8().to_string()),
+                0x29 => ("identifiers", block.u8().to_string()),
+                0x2A => ("shared", block.u8().to_string()),
                 other => panic!("property 0x{other:02X} is not expected"),
             };
             let _ = write!(line, " {name}={value}");

@@ -63,6 +63,14 @@ impl Site {
         site
     }
 
+    /// Writes directives behind the `listener` line of the plain listener.
+    pub(crate) fn on_plain_listener(&self, directives: &str) {
+        let line = format!("listener {} 127.0.0.1\n", self.plain);
+        let more = format!("{line}{directives}\n");
+        let conf = self.read("portcullis.conf").replacen(&line, &more, 1);
+        self.write("portcullis.conf", &conf);
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
