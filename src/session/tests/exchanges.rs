@@ -82,7 +82,7 @@ fn mqtt_4_3_2_4_and_4_3_3_8_nothing_is_acknowledged_before_the_broker_has_taken_
         };
         assert!(out.is_empty(), "{out:02x?}");
         let (id, taken) = (incoming.publish.packet_id, ReasonCode::SUCCESS);
-        peer.connection.published(qos, id, taken, &mut out);
+        peer.connection.published(qos, id, taken, None, &mut out);
         assert_eq!(out, acknowledged);
     }
 }
