@@ -2,6 +2,7 @@
 //! with users, rules, reloads and signals; and with clients that mean no good.
 
 mod clients;
+mod connecting;
 mod enhanced;
 mod guard;
 mod hostile;
