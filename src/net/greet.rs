@@ -92,6 +92,13 @@ struct Addressee {
     maximum_packet_bytes: u32,
 }
 
+impl Addressee {
+    /// Whether a packet of this size is within its Maximum Packet Size [MQTT-3.1.2-24].
+    fn takes(self, bytes: usize) -> bool {
+        u32::try_from(bytes).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
+    }
+}
+
 impl From<&Opening> for Addressee {
     fn from(opening: &Opening) -> Self {
         Self {
@@ -251,6 +258,9 @@ impl Greeting {
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
         codec::encode_auth(&mut out, reason, method, Some(&answer));
+        if !to.takes(out.len()) {
+            return Err(Failure::RefusedEarly(to, DenyReason::AnswerTooLarge));
+        }
         send(transport, &out).await?;
         let mut buffer = rest;
         let length = read_packet(transport, &mut buffer, &listener.greet_limits).await?;
@@ -512,7 +522,7 @@ impl Greeting {
                 ..Connack::new(reason.reason_code())
             };
             codec::encode_connack(out, to.version, &connack);
-            if u32::try_from(out.len()).is_ok_and(|bytes| bytes <= to.maximum_packet_bytes) {
+            if to.takes(out.len()) {
                 return;
             }
         }
