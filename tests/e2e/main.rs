@@ -14,4 +14,5 @@ mod process;
 mod reload;
 mod sessions;
 mod shipped;
+mod subscribing;
 mod support;
