@@ -4,6 +4,7 @@
 mod clients;
 mod connecting;
 mod enhanced;
+mod forwarding;
 mod guard;
 mod hostile;
 mod libraries;
