@@ -3,6 +3,7 @@
 
 mod clients;
 mod connecting;
+mod ending;
 mod enhanced;
 mod forwarding;
 mod guard;
