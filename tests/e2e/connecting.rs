@@ -221,10 +221,10 @@ fn mqtt_3_2_0_1_connack_comes_before_everything_else() {
     bytes.extend([0xC0, 0]);
     bytes.extend(subscribe(5, 9, &[(ANSWERS, 1)], &[]));
     alice.send(&bytes);
-    let kinds: Vec<u8> = (0..8).map(|_| alice.receive().kind()).collect();
-    assert_eq!(kinds[0], 2, "{kinds:?}");
-    let count = |kind: u8| kinds.iter().filter(|other| **other == kind).count();
-    assert_eq!((count(2), count(3), count(9), count(13)), (1, 5, 1, 1));
+    assert_eq!(alice.receive().kind(), 2);
+    let mut behind: Vec<u8> = (0..7).map(|_| alice.receive().kind()).collect();
+    behind.sort_unstable();
+    assert_eq!(behind, [3, 3, 3, 3, 3, 9, 13]);
 }
 
 #[test]
@@ -239,12 +239,11 @@ fn mqtt_3_2_0_2_there_is_one_connack_whatever_is_sent() {
     for hellos in [[&good, &good], [&good, &bad], [&bad, &good], [&bad, &bad]] {
         let mut raw = Raw::plain(site.plain, 5);
         drop(raw.try_send(&[hellos[0].encode(), hellos[1].encode()].concat()));
-        let mut kinds = Vec::new();
+        let mut connacks = Vec::new();
         while let Some(packet) = raw.next() {
-            kinds.push(packet.kind());
+            connacks.extend((packet.kind() == 2).then_some(packet));
         }
-        let connacks = kinds.iter().filter(|kind| **kind == 2).count();
-        assert_eq!(connacks, 1, "{kinds:?}");
+        assert_eq!(connacks.len(), 1, "{connacks:02x?}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! and 4.7).
 
 use crate::clients::ACL;
-use crate::support::raw::{Hello, Raw, ack, publish};
+use crate::support::raw::{Hello, Packet, Raw, ack, publish};
 use crate::support::site::Site;
 
 const ANSWERS: &str = "demo/alice/answers/#";
@@ -121,7 +121,7 @@ fn mqtt_4_7_3_3_names_and_filters_of_65535_bytes_are_served_whole_and_longer_one
         assert_eq!(inside.subscribe(&[(&name, 0)]), [0]);
         inside.publish(&name, "whole", 1, 1);
         let mut seen = [inside.receive(), inside.receive()];
-        seen.sort_by_key(|packet| packet.kind());
+        seen.sort_by_key(Packet::kind);
         let [message, puback] = seen;
         assert_eq!(&puback.body, &[0, 1]);
         let expected = publish(5, &name, b"whole", 0, 0, false, &[]);
