@@ -145,6 +145,12 @@ impl Mailbox {
         inner.queue.extend(rest.drain(..));
     }
 
+    /// So many messages and bytes wait for the client's window: they count against the bounds.
+    pub fn set_held(&self, held: (usize, usize)) {
+        let mut inner = self.inner.lock();
+        (inner.held_messages, inner.held_bytes) = held;
+    }
+
     /// Whether a publisher does well to let this session's task run before it sends more.
     pub fn is_crowded(&self) -> bool {
         let inner = self.inner.lock();

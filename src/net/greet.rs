@@ -3,11 +3,8 @@
 //! All of it under one absolute deadline, so that trickled bytes buy no time. When it is done the
 //! connection becomes a task of its own, and what this one needed is freed.
 
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio_rustls::TlsAcceptor;
@@ -19,13 +16,15 @@ use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
-use super::cores::{Placed, with_core};
+use super::cores::Placed;
 use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
+use super::packets::{self, NoPacket};
+use super::publishing::will_message;
 use super::report;
-use super::serving::{Serving, Start, will_message};
+use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
-use super::transport::{Input, Socket, Transport};
+use super::transport::{Socket, Transport};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -108,9 +107,12 @@ impl From<&Opening> for Addressee {
     }
 }
 
-impl From<io::Error> for Failure {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+impl From<NoPacket> for Failure {
+    fn from(error: NoPacket) -> Self {
+        match error {
+            NoPacket::Gone => Self::Gone,
+            NoPacket::Malformed(error) => Self::Malformed(error),
+        }
     }
 }
 
@@ -199,7 +201,7 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let listener = &self.arrival.listener;
         let mut buffer = Vec::new();
-        let length = read_frame(transport, &mut buffer, &listener.greet_limits).await?;
+        let length = packets::read_first(transport, &mut buffer, &listener.greet_limits).await?;
         let rest = buffer.split_off(length);
         let connect =
             codec::decode_connect(&buffer, &listener.greet_limits).map_err(Failure::Malformed)?;
@@ -261,9 +263,11 @@ impl Greeting {
         if !to.takes(out.len()) {
             return Err(Failure::RefusedEarly(to, DenyReason::AnswerTooLarge));
         }
-        send(transport, &out).await?;
+        packets::send(transport, &out)
+            .await
+            .map_err(|_| Failure::Gone)?;
         let mut buffer = rest;
-        let length = read_packet(transport, &mut buffer, &listener.greet_limits).await?;
+        let length = packets::read_packet(transport, &mut buffer, &listener.greet_limits).await?;
         let rest = buffer.split_off(length);
         let packet = codec::decode(&buffer, version, &listener.greet_limits);
         // Until CONNACK a client may send AUTH and DISCONNECT [MQTT-3.1.2-30].
@@ -550,7 +554,7 @@ impl Greeting {
             }
         }
         // What fails here fails a connection that is over.
-        drop(finish(transport, &out).await);
+        drop(packets::finish(transport, &out).await);
     }
 }
 
@@ -582,86 +586,6 @@ impl Drop for Claim {
             self.shared.wake(&mut wakes);
         }
     }
-}
-
-/// As [`read_packet`], for the first packet: anything but CONNECT is refused at its first byte.
-async fn read_frame(
-    transport: &mut Transport,
-    buffer: &mut Vec<u8>,
-    limits: &codec::Limits,
-) -> Result<usize, Failure> {
-    if buffer.is_empty() {
-        read_more(transport, buffer).await?;
-    }
-    match buffer.first() {
-        Some(&first) if codec::is_connect(first) => read_packet(transport, buffer, limits).await,
-        _ => Err(Failure::Malformed(DecodeError::not_connect())), // [MQTT-3.1.0-1]
-    }
-}
-
-/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
-/// are only announced.
-async fn read_packet(
-    transport: &mut Transport,
-    buffer: &mut Vec<u8>,
-    limits: &codec::Limits,
-) -> Result<usize, Failure> {
-    loop {
-        if let Some(length) =
-            codec::frame_length(buffer, limits.max_packet_bytes).map_err(Failure::Malformed)?
-            && buffer.len() >= length
-        {
-            return Ok(length);
-        }
-        read_more(transport, buffer).await?;
-    }
-}
-
-async fn read_more(transport: &mut Transport, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-    let input = poll_fn(|cx| {
-        with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
-            .unwrap_or(Poll::Ready(Ok(Input::Closed)))
-    });
-    match input.await? {
-        Input::Closed => Err(Failure::Gone),
-        Input::Bytes { .. } => Ok(()),
-    }
-}
-
-async fn send(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
-    let mut queued = false;
-    poll_fn(|cx| {
-        transport.send(cx, if queued { &[] } else { out })?;
-        queued = true;
-        if transport.is_blocked() {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
-    })
-    .await
-}
-
-async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
-    let mut queued = false;
-    poll_fn(|cx| {
-        let bytes = if queued { &[][..] } else { out };
-        if !queued && !out.is_empty() {
-            transport.send(cx, bytes)?;
-        } else {
-            transport.send(cx, &[])?;
-        }
-        if !queued {
-            queued = true;
-            transport.close_notify();
-            transport.send(cx, &[])?;
-        }
-        if transport.is_blocked() {
-            return Poll::Pending;
-        }
-        transport.poll_shutdown(cx)
-    })
-    .await
 }
 
 fn random() -> [u8; 16] {

@@ -10,6 +10,8 @@ pub mod tls;
 mod cores;
 mod driver;
 mod greet;
+mod packets;
+mod publishing;
 mod replay;
 mod report;
 mod serving;

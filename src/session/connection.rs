@@ -332,10 +332,10 @@ impl Connection {
                     Some(delivery) => {
                         let delivery = delivery.into_inner();
                         if !self.write(&delivery, Some(id), true, now, out) {
-                            self.drop_inflight(id);
+                            self.give_up(id, out);
                         }
                     }
-                    None => self.drop_inflight(id),
+                    None => self.give_up(id, out),
                 },
             }
         }
@@ -352,8 +352,10 @@ impl Connection {
         }
     }
 
-    fn drop_inflight(&mut self, id: PacketId) {
-        self.session.outbound.forget(id);
+    fn give_up(&mut self, id: PacketId, out: &mut Vec<u8>) {
+        if self.session.outbound.give_up(id) {
+            self.ack(AckKind::Pubrel, id, ReasonCode::SUCCESS, out);
+        }
     }
 
     #[inline]

@@ -45,6 +45,20 @@ struct Inflight {
     in_window: bool,
 }
 
+impl Inflight {
+    fn is_qos2(&self) -> bool {
+        self.delivery
+            .as_ref()
+            .is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
+    }
+
+    /// From here on only PUBREL is repeated.
+    fn release(&mut self) {
+        self.stage = Stage::Released;
+        self.delivery = None;
+    }
+}
+
 /// What an acknowledgement did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -185,8 +199,7 @@ impl Outbound {
             self.finish(id);
             return Sent::Completed;
         }
-        entry.stage = Stage::Released;
-        entry.delivery = None;
+        entry.release();
         Sent::Release
     }
 
@@ -202,9 +215,20 @@ impl Outbound {
         }
     }
 
-    /// The client may not have this message after all: its identifier is free again.
-    pub(crate) fn forget(&mut self, id: PacketId) {
-        self.finish(id);
+    /// A message that an earlier connection has sent is not to be sent again. At QoS 1 its identifier
+    /// is free. At QoS 2 the client may hold the identifier, and would take the next message with it
+    /// for a repetition: the exchange goes on with PUBREL. True if that is to be sent.
+    pub(crate) fn give_up(&mut self, id: PacketId) -> bool {
+        match self.inflight.get_mut(&id) {
+            Some(entry) if entry.is_qos2() => {
+                entry.release();
+                true
+            }
+            _ => {
+                self.finish(id);
+                false
+            }
+        }
     }
 
     fn finish(&mut self, id: PacketId) {
@@ -261,17 +285,27 @@ impl Outbound {
     /// Forgets messages the client may no longer receive: those that wait, and those an earlier
     /// connection sent and this one has not. What this one has sent stays until it is acknowledged,
     /// for the client counts it against its Receive Maximum [MQTT-3.3.4-9]; so do released ones, of
-    /// which only PUBREL is still to be sent.
+    /// which only PUBREL is still to be sent, and those of QoS 2 become released ones.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool) -> usize {
-        let before = self.waiting.len() + self.inflight.len();
+        let waiting = self.waiting.len();
         self.waiting.retain(|delivery| keep(delivery));
+        let mut dropped = waiting - self.waiting.len();
         self.waiting_bytes = self
             .waiting
             .iter()
             .map(|delivery| delivery.message.size_bytes())
             .sum();
-        self.inflight
-            .retain(|_, entry| entry.in_window || entry.delivery.as_ref().is_none_or(&mut keep));
-        before - (self.waiting.len() + self.inflight.len())
+        self.inflight.retain(|_, entry| {
+            if entry.in_window || entry.delivery.as_ref().is_none_or(&mut keep) {
+                return true;
+            }
+            dropped += 1;
+            let goes_on = entry.is_qos2();
+            if goes_on {
+                entry.release();
+            }
+            goes_on
+        });
+        dropped
     }
 }

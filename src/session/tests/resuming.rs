@@ -231,8 +231,15 @@ fn a_right_lost_while_nobody_was_connected_holds_for_what_would_be_sent_again() 
         .retain_deliveries(|delivery| delivery.message.topic.as_str() == "open");
     assert_eq!(dropped, 2);
     peer.pump();
-    // What was released holds no content any more; its exchange is brought to its end.
-    assert_eq!(peer.sent(), ["PUBREL #3", r#"PUBLISH dup q1 #4 "open" 4"#]);
+    // What was released holds no content any more, and the client may know the identifier of the
+    // other: both exchanges are brought to their end.
+    assert_eq!(
+        peer.sent(),
+        ["PUBREL #2", "PUBREL #3", r#"PUBLISH dup q1 #4 "open" 4"#]
+    );
+    peer.send(&ack(PUBCOMP, 2, Some(0x92)));
+    peer.send(&ack(PUBCOMP, 3, None));
+    assert_eq!(peer.connection.session().inflight(), 1);
 }
 
 #[test]
@@ -257,6 +264,31 @@ fn mqtt_3_1_2_25_a_repetition_too_large_for_the_new_connection_is_dropped_and_it
     let mut peer = peer.resumed(&connect().maximum_packet(40).receive_maximum(1));
     assert_eq!(peer.sent(), [r#"PUBLISH dup q1 #2 "a" short"#]);
     assert_eq!(peer.connection.session().inflight(), 1);
+}
+
+/// A client that has the identifier from before would take the next message with it for a repetition,
+/// and drop it.
+#[test]
+fn what_is_given_up_at_qos_2_is_released_before_its_identifier_is_used_again() {
+    for refusing in [true, false] {
+        let mut peer = Peer::connected(&connect());
+        let long = "x".repeat(50);
+        peer.deliver_all(Q2, "secret", &[&long]);
+        let (state, _) = peer.broken();
+        let settings = crate::session::Settings::default();
+        let next = if refusing {
+            connect()
+        } else {
+            connect().maximum_packet(40)
+        };
+        let mut peer = Peer::accepted(&next, settings, state, true, "");
+        peer.sent();
+        peer.pump_refusing(if refusing { "secret" } else { "nothing" });
+        assert_eq!(peer.sent(), ["PUBREL #1"]);
+        assert_eq!(peer.connection.session().inflight(), 1);
+        peer.send(&ack(PUBCOMP, 1, None));
+        assert_eq!(peer.connection.session().inflight(), 0);
+    }
 }
 
 #[test]
