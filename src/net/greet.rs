@@ -101,6 +101,13 @@ struct Addressee {
     maximum_packet_bytes: u32,
 }
 
+impl Addressee {
+    /// Whether a packet of this size is within its Maximum Packet Size [MQTT-3.1.2-24].
+    fn takes(self, bytes: usize) -> bool {
+        u32::try_from(bytes).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
+    }
+}
+
 impl From<&Opening> for Addressee {
     fn from(opening: &Opening) -> Self {
         Self {
@@ -302,6 +309,9 @@ impl Greeting {
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
         codec::encode_auth(&mut out, reason, method, Some(&answer));
+        if !to.takes(out.len()) {
+            return Err(Failure::RefusedEarly(to, DenyReason::AnswerTooLarge));
+        }
         packets::send(transport, &out)
             .await
             .map_err(|_| Failure::Gone)?;
@@ -566,7 +576,7 @@ impl Greeting {
                 ..Connack::new(reason.reason_code())
             };
             codec::encode_connack(out, to.version, &connack);
-            if u32::try_from(out.len()).is_ok_and(|bytes| bytes <= to.maximum_packet_bytes) {
+            if to.takes(out.len()) {
                 return;
             }
         }

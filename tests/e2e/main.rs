@@ -3,7 +3,10 @@
 
 mod behaviours;
 mod clients;
+mod connecting;
+mod ending;
 mod enhanced;
+mod forwarding;
 mod guard;
 mod hostile;
 mod libraries;
@@ -14,5 +17,6 @@ mod process;
 mod reload;
 mod sessions;
 mod shipped;
+mod subscribing;
 mod support;
 mod websockets;

@@ -49,7 +49,7 @@ fn mqtt_3_3_2_12_each_alias_up_to_our_maximum_stands_for_its_topic_and_can_be_se
 }
 
 #[test]
-fn mqtt_3_2_2_17_an_alias_above_our_maximum_is_an_error() {
+fn mqtt_3_2_2_17_and_3_3_2_9_an_alias_above_our_maximum_is_an_error() {
     for maximum in [0, 1, 2] {
         let mut peer = accepting(maximum);
         let error = peer.refused(&aliased("a", maximum + 1, "x"));
