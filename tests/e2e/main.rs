@@ -11,6 +11,7 @@ mod guard;
 mod hostile;
 mod libraries;
 mod limits;
+mod many;
 mod observed;
 mod offers;
 mod process;
