@@ -175,6 +175,7 @@ fn page(
     held: &BTreeMap<Statement, BTreeSet<Held>>,
 ) -> String {
     let mut page = read("tests/conformance/choices.md");
+    page.push_str(&fifteen());
     for version in ["5.0", "3.1.1", "3.1"] {
         let rows: Vec<_> = statements
             .iter()
@@ -211,6 +212,22 @@ fn page(
         }
     }
     page
+}
+
+/// The scenarios of tests/e2e/fifteen.rs, as a list.
+fn fifteen() -> String {
+    let mut list = String::from("\n## What brokers most often get wrong, each as one story\n\n");
+    let text = read("tests/e2e/fifteen.rs");
+    let stories = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("fn fifteen_")?.split('(').next());
+    for story in stories {
+        let (number, sentence) = story.split_once('_').expect("a number and a name");
+        let number: u32 = number.parse().expect("a number");
+        let _ = writeln!(list, "{number}. {}", sentence.replace('_', " "));
+    }
+    list.push_str("\n(tests/e2e/fifteen.rs)\n");
+    list
 }
 
 #[test]

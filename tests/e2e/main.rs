@@ -6,6 +6,7 @@ mod clients;
 mod connecting;
 mod ending;
 mod enhanced;
+mod fifteen;
 mod forwarding;
 mod guard;
 mod hostile;
