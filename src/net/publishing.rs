@@ -144,7 +144,10 @@ impl Serving {
             return Err(End::Rate);
         }
         let reason = denial.reason.reason_code();
-        if !self.connection.version().is_v5() && self.listener.disconnect_denied_mqtt3 {
+        // An acknowledgement would say that it is kept [MQTT-4.8.0-2 in 3.1.1].
+        let would_lie = denial.reason == DenyReason::RetainQuota && qos != QoS::AtMostOnce;
+        let ends = would_lie || self.listener.disconnect_denied_mqtt3;
+        if !self.connection.version().is_v5() && ends {
             return Err(End::Denied(reason));
         }
         let text = Some(denial.reason.told());

@@ -4,7 +4,7 @@ use crate::support::raw::{Hello, Raw, Will, ack, packet, publish, put_bytes, sub
 use crate::support::site::{Broker, Site};
 
 /// Anonymous clients on loopback, and metrics to wait by.
-fn site(more: &str) -> Site {
+pub(crate) fn site(more: &str) -> Site {
     let site = Site::new();
     site.conf(&format!(
         "security_profile compatible\nlistener {{plain}} 127.0.0.1\nallow_anonymous true\n\
@@ -28,7 +28,7 @@ fn reader(site: &Site, id: &str, filter: &str, qos: u8) -> Raw {
     raw
 }
 
-fn connected_becomes(broker: &Broker<'_>, count: f64) {
+pub(crate) fn connected_becomes(broker: &Broker<'_>, count: f64) {
     broker.metric_becomes("portcullis_sessions_connected", count);
 }
 
