@@ -28,7 +28,7 @@ pub(crate) fn bytes(raw: &mut Raw) -> (u8, Vec<u8>) {
     (packet.first, packet.body)
 }
 
-fn unsubscribe(id: u8, filters: &[&str]) -> Vec<u8> {
+pub(crate) fn unsubscribe(id: u8, filters: &[&str]) -> Vec<u8> {
     let mut body = vec![0, id];
     for filter in filters {
         put_bytes(&mut body, filter.as_bytes());

@@ -1,16 +1,8 @@
 //! MQTT 3.1.1: subscriptions, and which topics they match.
 
 use crate::fifteen::site;
-use crate::level4_messages::{bytes, connected, payloads, reader, retain, send};
-use crate::support::raw::{Raw, ack, packet, put_bytes, subscribe};
-
-fn unsubscribe(id: u8, filters: &[&str]) -> Vec<u8> {
-    let mut body = vec![0, id];
-    for filter in filters {
-        put_bytes(&mut body, filter.as_bytes());
-    }
-    packet(0xA2, &body)
-}
+use crate::level4_messages::{bytes, connected, payloads, reader, retain, send, unsubscribe};
+use crate::support::raw::{Raw, ack, subscribe};
 
 #[test]
 fn mqtt_3_3_2_3_and_4_7_1_2_and_4_7_1_3_of_3_1_1_filters_match_level_by_level() {
