@@ -352,6 +352,7 @@ fn methods_are_a_closed_set() {
             "anonymous",
             "password",
             "scram",
+            "token",
             "certificate",
             "unchecked",
             "none"
