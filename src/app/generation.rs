@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::jwt::JwtSettings;
 use crate::auth::{
     Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
 };
@@ -19,6 +20,7 @@ use crate::config::{
 use crate::net::Drain;
 use crate::net::listener::ListenerState;
 use crate::net::tls::{self, Tls, TlsSettings};
+use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::AclFile;
 use crate::policy::{
     self, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate, RateAction,
@@ -53,6 +55,7 @@ pub(crate) struct Files {
     acls: HashMap<PathBuf, Arc<AclFile>>,
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
     tls: Vec<Option<Tls>>,
+    tokens: Vec<Option<Arc<JwtSettings>>>,
 }
 
 /// Reads a configuration and every file it names.
@@ -83,7 +86,7 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     }
 }
 
-struct Reader {
+pub(super) struct Reader {
     files: Files,
     diagnostics: Vec<Diagnostic>,
     unreadable: bool,
@@ -102,9 +105,11 @@ impl Reader {
             .as_ref()
             .and_then(|settings| self.tls(settings));
         self.files.tls.push(loaded);
+        let tokens = self.tokens(&listener.security.tokens);
+        self.files.tokens.push(tokens);
     }
 
-    fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
         match fs::read(&file.value) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -119,7 +124,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
         let bytes = self.bytes(file, what)?;
         let text = String::from_utf8(bytes).ok();
         if text.is_none() {
@@ -131,8 +136,12 @@ impl Reader {
         text
     }
 
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
     fn error(&mut self, origin: &Origin, message: String) {
-        self.diagnostics.push(Diagnostic::error(message).at(origin));
+        self.push(Diagnostic::error(message).at(origin));
     }
 
     fn acl(&mut self, file: &Located<PathBuf>) {
@@ -407,6 +416,7 @@ fn listener_state(
                 CertificateIdentity::Subject => Identity::Subject,
             }),
         passwords,
+        tokens: files.tokens.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
@@ -424,6 +434,7 @@ fn listener_state(
             max_packet_bytes: limits.connect_packet_max_bytes.min(limits.max_packet_bytes),
             ..codec_limits
         },
+        websocket: listener.websockets.then(|| websocket_settings(listener)),
         tls: tls.map(|tls| Arc::clone(&tls.config)),
         authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
         mount_point: listener.mount_point.clone().unwrap_or_default().into(),
@@ -437,6 +448,18 @@ fn listener_state(
         connect_timeout: limits.connect_timeout,
         packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
+    }
+}
+
+fn websocket_settings(listener: &ListenerSettings) -> WebSocketSettings {
+    let websocket = &listener.websocket;
+    WebSocketSettings {
+        origins: websocket
+            .origins
+            .iter()
+            .map(|origin| origin.as_str().into())
+            .collect(),
+        require_origin: websocket.require_origin,
     }
 }
 

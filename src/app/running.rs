@@ -14,7 +14,7 @@ use crate::codec::MalformedKind;
 use crate::config::{self, AuditLog, FindingKind, LogType, Settings};
 use crate::net::exporter::{Exporter, Readiness};
 use crate::net::listener::Listener;
-use crate::net::{Cores, Drain, Shared, tls};
+use crate::net::{Cores, Drain, Shared, tls, websocket};
 use crate::policy::{Admission, Bans, Gate};
 use crate::session;
 
@@ -106,6 +106,7 @@ fn malformed_labels() -> Vec<&'static str> {
         .iter()
         .map(|kind| kind.label())
         .chain(session::LABELS.iter().copied())
+        .chain(websocket::LABELS.iter().copied())
         .collect()
 }
 

@@ -81,6 +81,11 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
             | DenyReason::BadAuthMethod
+            | DenyReason::TokenMalformed
+            | DenyReason::TokenSignature
+            | DenyReason::TokenClaims
+            | DenyReason::TokenExpired
+            | DenyReason::TokenRevoked
     )
 }
 
@@ -231,7 +236,7 @@ impl Metrics {
             (&families.tls_failures, tls),
             (
                 &families.connect_timeouts,
-                &["tls", "connect", "authentication"],
+                &["tls", "websocket", "connect", "authentication"],
             ),
             (&families.reloads, &["applied", "failed"]),
         ] {

@@ -9,4 +9,5 @@ mod rights;
 mod routing;
 mod sessions;
 mod sharing;
+mod state;
 mod wills;

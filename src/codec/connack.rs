@@ -185,8 +185,13 @@ pub fn encode_connect_refusal(out: &mut Vec<u8>, error: &DecodeError) {
         (MalformedKind::ProtocolLevel, _) => {
             out.extend_from_slice(&[frame::CONNACK << 4, 2, 0, 1]);
         }
-        (_, Some(Version::V5)) => {
-            encode_connack(out, Version::V5, &Connack::new(error.reason_code()));
+        (kind, Some(Version::V5)) => {
+            let reason = match kind {
+                // Of a PUBLISH before CONNACK: the code is none that may stand there [MQTT-3.2.2-8].
+                MalformedKind::TopicAliasZero => ReasonCode::PROTOCOL_ERROR,
+                _ => error.reason_code(),
+            };
+            encode_connack(out, Version::V5, &Connack::new(reason));
         }
         _ => {}
     }

@@ -22,6 +22,7 @@ use super::Shared;
 use super::cores::{Core, Placed, with_core};
 use super::serving::Serving;
 use super::transport::Transport;
+use super::websocket::NotBinary;
 
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
@@ -54,6 +55,8 @@ pub(crate) enum End {
     Denied(ReasonCode),
     /// A packet was not complete within `packet_timeout`.
     PacketTimeout,
+    /// The token that the client came in by is over.
+    ProofOver,
     /// The operator drains the broker: 0x9C or 0x9D.
     Drained(ReasonCode),
 }
@@ -71,6 +74,7 @@ impl End {
             Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::Denied(reason) | Self::Drained(reason) => Some(*reason),
             Self::PacketTimeout => Some(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
+            Self::ProofOver => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
         }
     }
 
@@ -85,6 +89,7 @@ impl End {
             Self::Rate => "the client is above its message or byte rate",
             Self::Revoked => "the client may no longer be connected",
             Self::PacketTimeout => "a packet was not complete in time",
+            Self::ProofOver => "the token is over",
             Self::Client { .. }
             | Self::Closed
             | Self::Socket(_)
@@ -98,6 +103,13 @@ impl End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
+        if NotBinary::is_in(&error) {
+            return Self::Protocol(ProtocolError::new(
+                ReasonCode::MALFORMED_PACKET,
+                NotBinary::LABEL,
+                NotBinary::STATEMENT,
+            ));
+        }
         Self::Socket(error)
     }
 }
@@ -192,7 +204,7 @@ impl Driver {
         if !matches!(end, End::Socket(_)) {
             // What fails here fails a connection that is over.
             drop(self.transport.send(cx, &core.output));
-            self.transport.close_notify();
+            self.transport.close_notify(cx);
         }
         self.closing = true;
     }

@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Requirement B16, on every reply.
-const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
+pub(super) const SECURITY_HEADERS: [(HeaderName, &str); 7] = [
     (
         STRICT_TRANSPORT_SECURITY,
         "max-age=31536000; includeSubDomains",

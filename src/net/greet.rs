@@ -3,29 +3,30 @@
 //! All of it under one absolute deadline, so that trickled bytes buy no time. When it is done the
 //! connection becomes a task of its own, and what this one needed is freed.
 
-use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, CertificateIdentity, Credentials, Exchange, Secret, Verdict};
+use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
 use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
-use super::cores::{Placed, with_core};
+use super::cores::Placed;
 use super::driver::Driver;
 use super::listener::{ListenerState, Permit};
+use super::packets::{self, NoPacket};
+use super::publishing::will_message;
 use super::report;
-use super::serving::{Serving, Start, will_message};
+use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
-use super::transport::{Input, Socket, Transport};
+use super::transport::{Socket, Transport};
+use super::websocket::{self, NotBinary, UpgradeFailure, WebSocket};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -53,24 +54,34 @@ impl Proof {
     }
 
     /// Ends an authentication in session: the client must be who it was.
-    pub(crate) fn again(
-        exchange: Exchange,
-        data: Option<&[u8]>,
-        client: &Client,
-    ) -> Result<(Self, Vec<u8>), DenyReason> {
-        let (verdict, answer) = Authenticator::finish(exchange, data)?;
+    pub(crate) fn again(verdict: Verdict, client: &Client) -> Result<Self, DenyReason> {
         match verdict {
             Verdict::Accept {
                 username, proof, ..
-            } if username == client.who().username => Ok((Self { verdict: proof }, answer)),
+            } if username == client.who().username => Ok(Self { verdict: proof }),
             Verdict::Accept { .. } => Err(DenyReason::BadCredentials),
             Verdict::Reject(reason) => Err(reason),
         }
     }
 
+    /// When it is over by itself: a token's end, clocks considered.
+    pub(crate) fn ends_at(&self, now: Instant) -> Option<Instant> {
+        let ends_at = SystemTime::UNIX_EPOCH + Duration::from_secs(self.verdict.ends_at_s()?);
+        let left = ends_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        now.checked_add(left)
+    }
+
     pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
         listener.authenticator.still_holds(&self.verdict)
     }
+}
+
+/// Why there is nothing MQTT could go over.
+enum NoTransport {
+    Tls(HandshakeFailure),
+    WebSocket(UpgradeFailure),
 }
 
 /// Why a greeting came to nothing.
@@ -79,6 +90,8 @@ enum Failure {
     Gone,
     /// The first packet is not a CONNECT we understand.
     Malformed(DecodeError),
+    /// A WebSocket message is text.
+    NotBinary,
     /// Refused: the version tells how to say so.
     Refused(Addressee, Box<Who>, Denial),
     /// Refused before anything was known about the client.
@@ -92,6 +105,13 @@ struct Addressee {
     maximum_packet_bytes: u32,
 }
 
+impl Addressee {
+    /// Whether a packet of this size is within its Maximum Packet Size [MQTT-3.1.2-24].
+    fn takes(self, bytes: usize) -> bool {
+        u32::try_from(bytes).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
+    }
+}
+
 impl From<&Opening> for Addressee {
     fn from(opening: &Opening) -> Self {
         Self {
@@ -101,9 +121,13 @@ impl From<&Opening> for Addressee {
     }
 }
 
-impl From<io::Error> for Failure {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+impl From<NoPacket> for Failure {
+    fn from(error: NoPacket) -> Self {
+        match error {
+            NoPacket::Gone => Self::Gone,
+            NoPacket::Malformed(error) => Self::Malformed(error),
+            NoPacket::NotBinary => Self::NotBinary,
+        }
     }
 }
 
@@ -128,6 +152,7 @@ pub(crate) async fn greet(arrival: Arrival, socket: Socket) -> Option<Driver> {
 #[derive(Clone, Copy)]
 pub(crate) enum Stage {
     Tls,
+    WebSocket,
     Connect,
     Authentication,
 }
@@ -136,6 +161,7 @@ impl Stage {
     fn label(self) -> &'static str {
         match self {
             Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::Connect => "connect",
             Self::Authentication => "authentication",
         }
@@ -148,15 +174,24 @@ struct Greeting {
 
 impl Greeting {
     async fn run(self, socket: Socket, stage: &mut Stage) -> Option<Driver> {
-        let (mut transport, certificate) = match self.transport(socket).await {
+        let (mut transport, certificate) = match self.transport(socket, stage).await {
             Ok(ready) => ready,
             Err(failure) => {
-                report::tls_failed(
-                    &self.arrival.shared,
-                    &self.arrival.listener,
-                    self.arrival.peer,
-                    &failure,
-                );
+                let Arrival {
+                    shared,
+                    listener,
+                    peer,
+                    ..
+                } = &self.arrival;
+                match failure {
+                    NoTransport::Tls(failure) => {
+                        report::tls_failed(shared, listener, *peer, &failure);
+                    }
+                    NoTransport::WebSocket(failure) => {
+                        let (label, statement) = (failure.label(), failure.statement());
+                        report::malformed_connect(shared, listener, *peer, label, statement);
+                    }
+                }
                 return None;
             }
         };
@@ -171,18 +206,45 @@ impl Greeting {
 
     async fn transport(
         &self,
-        socket: Socket,
-    ) -> Result<(Transport, Option<CertificateIdentity>), HandshakeFailure> {
-        let Some(config) = &self.arrival.listener.tls else {
-            return Ok((Transport::plain(socket), None));
+        mut socket: Socket,
+        stage: &mut Stage,
+    ) -> Result<(Transport, Option<CertificateIdentity>), NoTransport> {
+        let listener = &self.arrival.listener;
+        let Some(config) = &listener.tls else {
+            self.upgrade(&mut socket, stage).await?;
+            return Ok((self.framed(Transport::plain(socket)), None));
         };
-        let stream = TlsAcceptor::from(Arc::clone(config))
+        let mut stream = TlsAcceptor::from(Arc::clone(config))
             .accept(socket)
             .await
-            .map_err(|error| HandshakeFailure::from_io(&error))?;
+            .map_err(|error| NoTransport::Tls(HandshakeFailure::from_io(&error)))?;
+        self.upgrade(&mut stream, stage).await?;
         let (socket, tls) = stream.into_inner();
         let certificate = client_identity(&tls);
-        Ok((Transport::tls(socket, tls), certificate))
+        Ok((self.framed(Transport::tls(socket, tls)), certificate))
+    }
+
+    /// Opens the WebSocket, where the listener has them.
+    async fn upgrade(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        stage: &mut Stage,
+    ) -> Result<(), NoTransport> {
+        let Some(settings) = &self.arrival.listener.websocket else {
+            return Ok(());
+        };
+        *stage = Stage::WebSocket;
+        websocket::upgrade(stream, settings)
+            .await
+            .map_err(NoTransport::WebSocket)
+    }
+
+    fn framed(&self, transport: Transport) -> Transport {
+        let listener = &self.arrival.listener;
+        if listener.websocket.is_none() {
+            return transport;
+        }
+        transport.with_websocket(WebSocket::new(listener.greet_limits.max_packet_bytes))
     }
 
     async fn connect(
@@ -193,7 +255,7 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let listener = &self.arrival.listener;
         let mut buffer = Vec::new();
-        let length = read_frame(transport, &mut buffer, &listener.greet_limits).await?;
+        let length = packets::read_first(transport, &mut buffer, &listener.greet_limits).await?;
         let rest = buffer.split_off(length);
         let connect =
             codec::decode_connect(&buffer, &listener.greet_limits).map_err(Failure::Malformed)?;
@@ -214,6 +276,7 @@ impl Greeting {
                 .await;
         }
         let credentials = Credentials {
+            client_id: opening.client_id.as_str().to_owned(),
             username: connect.username.map(str::to_owned),
             password: connect.password.map(Secret::from),
             certificate,
@@ -240,21 +303,30 @@ impl Greeting {
         let Some((method, _)) = &opening.authentication else {
             return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
         };
-        let (exchange, answer) =
-            listener
-                .authenticator
-                .begin(data, certificate)
-                .map_err(|reason| {
-                    let Arrival { shared, peer, .. } = &self.arrival;
-                    shared.authentication_failed(peer.ip(), reason);
-                    Failure::RefusedEarly(to, reason)
-                })?;
+        let client_id = opening.client_id.as_str();
+        let begun = listener
+            .authenticator
+            .begin(method, client_id, data, certificate)
+            .map_err(|reason| {
+                let Arrival { shared, peer, .. } = &self.arrival;
+                shared.authentication_failed(peer.ip(), reason);
+                Failure::RefusedEarly(to, reason)
+            })?;
+        let (exchange, answer) = match begun {
+            Begun::Challenge(exchange, answer) => (*exchange, answer),
+            Begun::Done(verdict) => return self.judged(opening, None, verdict, rest).await,
+        };
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
         codec::encode_auth(&mut out, reason, method, Some(&answer));
-        send(transport, &out).await?;
+        if !to.takes(out.len()) {
+            return Err(Failure::RefusedEarly(to, DenyReason::AnswerTooLarge));
+        }
+        packets::send(transport, &out)
+            .await
+            .map_err(|_| Failure::Gone)?;
         let mut buffer = rest;
-        let length = read_packet(transport, &mut buffer, &listener.greet_limits).await?;
+        let length = packets::read_packet(transport, &mut buffer, &listener.greet_limits).await?;
         let rest = buffer.split_off(length);
         let packet = codec::decode(&buffer, version, &listener.greet_limits);
         // Until CONNACK a client may send AUTH and DISCONNECT [MQTT-3.1.2-30].
@@ -439,7 +511,7 @@ impl Greeting {
     }
 
     /// Writes CONNACK and lets the connection live.
-    fn start(self, transport: Transport, ready: Ready) -> Option<Driver> {
+    fn start(self, mut transport: Transport, ready: Ready) -> Option<Driver> {
         let Arrival {
             shared,
             listener,
@@ -449,6 +521,7 @@ impl Greeting {
             ..
         } = self.arrival;
         drop(greeting);
+        transport.set_message_limit(listener.codec_limits.max_packet_bytes);
         let now = super::now();
         let Ready {
             opening,
@@ -511,7 +584,7 @@ impl Greeting {
                 ..Connack::new(reason.reason_code())
             };
             codec::encode_connack(out, to.version, &connack);
-            if u32::try_from(out.len()).is_ok_and(|bytes| bytes <= to.maximum_packet_bytes) {
+            if to.takes(out.len()) {
                 return;
             }
         }
@@ -524,8 +597,14 @@ impl Greeting {
         let mut out = Vec::new();
         match &failure {
             Failure::Gone => {}
+            Failure::NotBinary => {
+                let peer = self.arrival.peer;
+                let (label, statement) = (NotBinary::LABEL, NotBinary::STATEMENT);
+                report::malformed_connect(shared, listener, peer, label, statement);
+            }
             Failure::Malformed(error) => {
-                report::malformed_connect(shared, listener, self.arrival.peer, *error);
+                let (peer, kind) = (self.arrival.peer, error.kind);
+                report::malformed_connect(shared, listener, peer, kind.label(), kind.statement());
                 codec::encode_connect_refusal(&mut out, error);
             }
             Failure::Refused(to, who, denial) => {
@@ -539,7 +618,7 @@ impl Greeting {
             }
         }
         // What fails here fails a connection that is over.
-        drop(finish(transport, &out).await);
+        drop(packets::finish(transport, &out).await);
     }
 }
 
@@ -571,86 +650,6 @@ impl Drop for Claim {
             self.shared.wake(&mut wakes);
         }
     }
-}
-
-/// As [`read_packet`], for the first packet: anything but CONNECT is refused at its first byte.
-async fn read_frame(
-    transport: &mut Transport,
-    buffer: &mut Vec<u8>,
-    limits: &codec::Limits,
-) -> Result<usize, Failure> {
-    if buffer.is_empty() {
-        read_more(transport, buffer).await?;
-    }
-    match buffer.first() {
-        Some(&first) if codec::is_connect(first) => read_packet(transport, buffer, limits).await,
-        _ => Err(Failure::Malformed(DecodeError::not_connect())), // [MQTT-3.1.0-1]
-    }
-}
-
-/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
-/// are only announced.
-async fn read_packet(
-    transport: &mut Transport,
-    buffer: &mut Vec<u8>,
-    limits: &codec::Limits,
-) -> Result<usize, Failure> {
-    loop {
-        if let Some(length) =
-            codec::frame_length(buffer, limits.max_packet_bytes).map_err(Failure::Malformed)?
-            && buffer.len() >= length
-        {
-            return Ok(length);
-        }
-        read_more(transport, buffer).await?;
-    }
-}
-
-async fn read_more(transport: &mut Transport, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-    let input = poll_fn(|cx| {
-        with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
-            .unwrap_or(Poll::Ready(Ok(Input::Closed)))
-    });
-    match input.await? {
-        Input::Closed => Err(Failure::Gone),
-        Input::Bytes { .. } => Ok(()),
-    }
-}
-
-async fn send(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
-    let mut queued = false;
-    poll_fn(|cx| {
-        transport.send(cx, if queued { &[] } else { out })?;
-        queued = true;
-        if transport.is_blocked() {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
-    })
-    .await
-}
-
-async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
-    let mut queued = false;
-    poll_fn(|cx| {
-        let bytes = if queued { &[][..] } else { out };
-        if !queued && !out.is_empty() {
-            transport.send(cx, bytes)?;
-        } else {
-            transport.send(cx, &[])?;
-        }
-        if !queued {
-            queued = true;
-            transport.close_notify();
-            transport.send(cx, &[])?;
-        }
-        if transport.is_blocked() {
-            return Poll::Pending;
-        }
-        transport.poll_shutdown(cx)
-    })
-    .await
 }
 
 fn random() -> [u8; 16] {

@@ -19,6 +19,7 @@ use super::Shared;
 use super::greet::{self, Arrival};
 use super::report;
 use super::transport::{Socket, Stream};
+use super::websocket::WebSocketSettings;
 
 /// Connections taken from the kernel's queue before others have a turn.
 const ACCEPT_BATCH: usize = 64;
@@ -45,6 +46,8 @@ pub struct ListenerState {
     pub codec_limits: codec::Limits,
     /// Bounds of the CONNECT packet.
     pub greet_limits: codec::Limits,
+    /// What `protocol websockets` asks of clients, if the listener speaks it.
+    pub websocket: Option<WebSocketSettings>,
     /// TLS, if the listener has it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Who clients are.

@@ -10,11 +10,14 @@ pub mod tls;
 mod cores;
 mod driver;
 mod greet;
+mod packets;
+mod publishing;
 mod replay;
 mod report;
 mod serving;
 mod subscribing;
 mod transport;
+pub mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -175,7 +178,11 @@ impl Shared {
     }
 
     fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
-        if reason == DenyReason::BadCredentials && self.bans.failed(address, now()) {
+        let is_a_guess = matches!(
+            reason,
+            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
+        );
+        if is_a_guess && self.bans.failed(address, now()) {
             report::banned(self, address);
         }
     }

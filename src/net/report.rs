@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::audit::{Cause, Event};
-use crate::codec::{DecodeError, QoS, Version};
+use crate::codec::{QoS, Version};
 use crate::message::ClientId;
 use crate::policy::{Denial, DenyReason, Who};
 use crate::session::Opening;
@@ -88,13 +88,14 @@ pub(super) fn malformed_connect(
     shared: &Shared,
     listener: &ListenerState,
     address: SocketAddr,
-    error: DecodeError,
+    label: &'static str,
+    statement: &'static str,
 ) {
     shared.audit.record(&Event::MalformedConnect {
         address,
         listener: &listener.name,
-        label: error.kind.label(),
-        statement: error.kind.statement(),
+        label,
+        statement,
     });
 }
 
@@ -159,6 +160,7 @@ pub(super) fn ended(shared: &Shared, who: &Who, end: &End, lasted: Duration) {
         End::Revoked => (Cause::Revoked, end.reason_code()),
         End::Denied(_) => (Cause::Denied, end.reason_code()),
         End::PacketTimeout => (Cause::PacketTimeout, end.reason_code()),
+        End::ProofOver => (Cause::ProofOver, end.reason_code()),
         End::Drained(_) => (Cause::Drained, end.reason_code()),
     };
     shared.audit.record(&Event::Disconnected {

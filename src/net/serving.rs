@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::audit::TrafficDelta;
-use crate::auth::Exchange;
+use crate::auth::{Authenticator, Begun, Exchange};
 use crate::broker::{LastTopic, Session, Signal};
-use crate::codec::{self, PacketId, QoS, ReasonCode};
-use crate::message::{Author, Message};
-use crate::policy::{Client, Decision, Denial, DenyReason, RateAction};
-use crate::session::{Connection, Goodbye, Incoming, Step, Will};
+use crate::codec;
+use crate::message::Author;
+use crate::policy::{Client, Denial, DenyReason};
+use crate::session::{Connection, Goodbye, Step};
 
 use super::Shared;
 use super::cores::{Core, WRITE_BYTES};
 use super::driver::{End, Turn};
 use super::greet::Proof;
 use super::listener::{ListenerState, Permit};
+use super::publishing::{Throttled, will_message};
 use super::replay::Replay;
 use super::report;
 use super::transport::{Input, Transport};
@@ -28,13 +27,6 @@ const BATCHES: usize = 4;
 /// How long a publisher steps aside for a receiver that has a long queue and takes from it.
 const STEP_ASIDE: Duration = Duration::from_millis(50);
 
-/// A message that waits for the client's budget.
-struct Throttled {
-    message: Message,
-    packet_id: Option<PacketId>,
-    until: Instant,
-}
-
 /// A connected client.
 pub(crate) struct Serving {
     pub(crate) shared: Arc<Shared>,
@@ -42,21 +34,23 @@ pub(crate) struct Serving {
     pub(crate) connection: Connection,
     pub(crate) client: Box<Client>,
     pub(crate) author: Arc<Author>,
-    last: LastTopic,
+    pub(super) last: LastTopic,
     /// Bytes that are no whole packet yet, or that wait for the budget or the socket.
     partial: Vec<u8>,
     /// `partial` may hold a whole packet.
-    unparsed: bool,
+    pub(super) unparsed: bool,
     /// Retained messages for new subscriptions: sent before anything newer.
     replay: Replay,
-    throttled: Option<Throttled>,
-    crowded: Option<(Arc<Session>, Instant)>,
-    delta: TrafficDelta,
+    pub(super) throttled: Option<Throttled>,
+    pub(super) crowded: Option<(Arc<Session>, Instant)>,
+    pub(super) delta: TrafficDelta,
     codec_limits: codec::Limits,
     /// Since when the packet at the front of `partial` is not complete although it could be.
     incomplete_since: Option<Instant>,
     connected_at: Instant,
     proof: Proof,
+    /// When the proof is over by itself.
+    proof_ends_at: Option<Instant>,
     /// An authentication in session that waits for the client.
     exchange: Option<Box<Exchange>>,
     /// CONNACK, until the first turn sends it.
@@ -102,6 +96,7 @@ impl Serving {
             delta: TrafficDelta::default(),
             incomplete_since: None,
             connected_at: now,
+            proof_ends_at: start.proof.ends_at(now),
             proof: start.proof,
             exchange: None,
             first: start.first,
@@ -112,10 +107,15 @@ impl Serving {
     /// When something is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let throttled = self.throttled.as_ref().map(|waiting| waiting.until);
-        [self.connection.deadline(), throttled, self.packet_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.connection.deadline(),
+            throttled,
+            self.packet_due(),
+            self.proof_ends_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// When the packet that has begun must be complete (`packet_timeout`).
@@ -164,6 +164,9 @@ impl Serving {
         if self.packet_due().is_some_and(|due| due <= now) {
             return Err(End::PacketTimeout);
         }
+        if self.proof_ends_at.is_some_and(|end| end <= now) {
+            return Err(End::ProofOver);
+        }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
     }
@@ -199,7 +202,7 @@ impl Serving {
             Poll::Pending => false,
             Poll::Ready(Ok(Input::Bytes { more })) => more,
             Poll::Ready(Ok(Input::Closed)) => return Err(End::Closed),
-            Poll::Ready(Err(error)) => return Err(End::Socket(error)),
+            Poll::Ready(Err(error)) => return Err(error.into()),
         };
         self.delta.bytes_received += (input.len() - before) as u64;
         let consumed = if input.len() > before || self.unparsed {
@@ -310,98 +313,6 @@ impl Serving {
         }
     }
 
-    #[inline]
-    fn publish(
-        &mut self,
-        incoming: &Incoming<'_>,
-        core: &mut Core,
-        now: Instant,
-    ) -> Result<(), End> {
-        let publish = &incoming.publish;
-        self.delta.received[usize::from(publish.qos.bits())] += 1;
-        let topic = incoming.topic.as_str();
-        let name = if self.listener.mount_point.is_empty() {
-            self.last.name(&core.cache, topic)
-        } else {
-            let mounted = format!("{}{topic}", self.listener.mount_point);
-            self.last.name(&core.cache, &mounted)
-        };
-        // The decoder has checked the name; with a mount point in front it may be too long.
-        let Some(name) = name else {
-            let text = Some("the Topic Name is too long with the listener's prefix");
-            let reason = ReasonCode::TOPIC_NAME_INVALID;
-            self.answer(publish.qos, publish.packet_id, reason, text, core);
-            return Ok(());
-        };
-        if self.listener.message_size_limit != 0
-            && publish.payload.len() > self.listener.message_size_limit
-        {
-            let denial = Denial::new(DenyReason::MessageSize);
-            self.shared
-                .broker
-                .gate()
-                .refuse_publish(&self.client, name.as_str(), &denial);
-            return self.denied(publish.qos, publish.packet_id, &denial, core);
-        }
-        let mut properties = Vec::new();
-        if !publish.properties.is_empty() {
-            publish.properties.copy_forwardable(&mut properties);
-        }
-        let message = Message {
-            topic: name,
-            payload: Bytes::copy_from_slice(publish.payload),
-            properties: properties.into_boxed_slice(),
-            qos: publish.qos,
-            retain: publish.retain,
-            expires_at: publish
-                .expiry_interval_s
-                .and_then(|seconds| Message::expiry(seconds, now)),
-            author: Arc::clone(&self.author),
-        };
-        self.admit(message, publish.packet_id, core, now)
-    }
-
-    fn admit(
-        &mut self,
-        message: Message,
-        packet_id: Option<PacketId>,
-        core: &mut Core,
-        now: Instant,
-    ) -> Result<(), End> {
-        let qos = message.qos;
-        let broker = &self.shared.broker;
-        match broker.gate().publish(&mut self.client, message, now) {
-            Decision::Admit(message) => {
-                let fanout = broker.publish(
-                    message,
-                    &mut self.last,
-                    &mut core.cache,
-                    now,
-                    &mut core.wakes,
-                );
-                self.delta.dropped_queue_full += fanout.dropped_full;
-                if let Some(receiver) = fanout.crowded {
-                    self.crowded = Some((receiver, now));
-                }
-                if fanout.retain_full {
-                    let denial = Denial::new(DenyReason::RetainQuota);
-                    return self.denied(qos, packet_id, &denial, core);
-                }
-                self.answer(qos, packet_id, ReasonCode::SUCCESS, None, core);
-                Ok(())
-            }
-            Decision::Deny(denial) => self.denied(qos, packet_id, &denial, core),
-            Decision::Wait { value, until } => {
-                self.throttled = Some(Throttled {
-                    message: value,
-                    packet_id,
-                    until,
-                });
-                Ok(())
-            }
-        }
-    }
-
     /// A client proves again who it is, while it goes on with its work.
     #[cold]
     fn authenticate(
@@ -410,25 +321,11 @@ impl Serving {
         data: Option<&[u8]>,
         core: &mut Core,
     ) -> Result<(), End> {
-        let outcome = if begins {
-            let certificate = self.proof.certificate();
-            self.listener
-                .authenticator
-                .begin(data, certificate)
-                .map(|(exchange, answer)| (Some(exchange), answer))
-        } else {
-            let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials);
-            exchange.and_then(|exchange| {
-                let (proof, answer) = Proof::again(*exchange, data, &self.client)?;
-                self.proof = proof;
-                Ok((None, answer))
-            })
-        };
-        match outcome {
+        match self.prove_again(begins, data) {
             Ok((exchange, answer)) => {
                 self.connection
                     .authenticated(exchange.is_none(), &answer, &mut core.output)?;
-                self.exchange = exchange.map(Box::new);
+                self.exchange = exchange;
                 Ok(())
             }
             Err(reason) => {
@@ -442,61 +339,29 @@ impl Serving {
         }
     }
 
-    fn answer(
+    /// Takes a message of the exchange. Gives what the exchange waits with, if it is not over, and the
+    /// answer.
+    fn prove_again(
         &mut self,
-        qos: QoS,
-        id: Option<PacketId>,
-        reason: ReasonCode,
-        text: Option<&str>,
-        core: &mut Core,
-    ) {
-        self.connection
-            .published(qos, id, reason, text, &mut core.output);
-    }
-
-    /// A PUBLISH was refused: a 5.0 client is told, a 3.x client cannot be, and is acknowledged or
-    /// disconnected as the operator chose [MQTT-3.3.5-2 in 3.1.1].
-    #[cold]
-    fn denied(
-        &mut self,
-        qos: QoS,
-        packet_id: Option<PacketId>,
-        denial: &Denial,
-        core: &mut Core,
-    ) -> Result<(), End> {
-        let by_rate = matches!(
-            denial.reason,
-            DenyReason::MessageRate | DenyReason::ByteRate
-        );
-        if by_rate && self.client.rate_action() == RateAction::Disconnect {
-            return Err(End::Rate);
-        }
-        // PUBACK and PUBREC have no rate code; quota exceeded is what the standard offers there.
-        let reason = if by_rate {
-            ReasonCode::QUOTA_EXCEEDED
+        begins: bool,
+        data: Option<&[u8]>,
+    ) -> Result<(Option<Box<Exchange>>, Vec<u8>), DenyReason> {
+        let (verdict, answer) = if begins {
+            let method = self.connection.authentication_method().unwrap_or_default();
+            let client_id = self.author.client_id.as_str();
+            let certificate = self.proof.certificate();
+            let authenticator = &self.listener.authenticator;
+            match authenticator.begin(method, client_id, data, certificate)? {
+                Begun::Challenge(exchange, answer) => return Ok((Some(exchange), answer)),
+                Begun::Done(verdict) => (verdict, Vec::new()),
+            }
         } else {
-            denial.reason.reason_code()
+            let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials)?;
+            Authenticator::finish(*exchange, data)?
         };
-        if !self.connection.version().is_v5() && self.listener.disconnect_denied_mqtt3 {
-            return Err(End::Denied(reason));
-        }
-        let text = Some(denial.reason.told());
-        self.answer(qos, packet_id, publish_code(reason), text, core);
-        Ok(())
-    }
-
-    /// Tries again what waited for the budget. False if it still waits.
-    fn resume_throttled(&mut self, core: &mut Core, now: Instant) -> Result<bool, End> {
-        let Some(waiting) = self.throttled.take() else {
-            return Ok(true);
-        };
-        if waiting.until > now {
-            self.throttled = Some(waiting);
-            return Ok(false);
-        }
-        self.unparsed = true;
-        self.admit(waiting.message, waiting.packet_id, core, now)?;
-        Ok(self.throttled.is_none())
+        self.proof = Proof::again(verdict, &self.client)?;
+        self.proof_ends_at = self.proof.ends_at(super::now());
+        Ok((None, answer))
     }
 
     /// Sends what waits for this client, and the answers in `core.output`. True if more is to be
@@ -698,45 +563,6 @@ impl Serving {
     }
 }
 
-/// The Application Message a will turns into. `None` if its topic with the mount point is too long.
-pub(crate) fn will_message(
-    will: &Will,
-    mount_point: &str,
-    author: &Arc<Author>,
-    now: Instant,
-) -> Option<Message> {
-    let topic = format!("{mount_point}{}", will.topic);
-    Some(Message {
-        topic: crate::topic::TopicName::parse(&topic).ok()?,
-        payload: Bytes::copy_from_slice(&will.payload),
-        properties: will.properties.clone(),
-        qos: will.qos,
-        retain: will.retain,
-        // Counted from when the will is published, which its delay puts off.
-        expires_at: will
-            .expiry_interval_s
-            .and_then(|seconds| Message::expiry(seconds.saturating_add(will.delay_s), now)),
-        author: Arc::clone(author),
-    })
-}
-
 fn malformed(error: codec::DecodeError) -> End {
     End::Protocol(error.into())
-}
-
-/// Only some codes may stand in PUBACK and PUBREC; the others become the nearest that may.
-fn publish_code(reason: ReasonCode) -> ReasonCode {
-    match reason {
-        ReasonCode::SUCCESS
-        | ReasonCode::UNSPECIFIED_ERROR
-        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
-        | ReasonCode::NOT_AUTHORIZED
-        | ReasonCode::TOPIC_NAME_INVALID
-        | ReasonCode::PACKET_IDENTIFIER_IN_USE
-        | ReasonCode::QUOTA_EXCEEDED
-        | ReasonCode::PAYLOAD_FORMAT_INVALID => reason,
-        // 0x95 is not among PUBACK's codes; a message too large is one over a quota.
-        ReasonCode::PACKET_TOO_LARGE => ReasonCode::QUOTA_EXCEEDED,
-        _ => ReasonCode::NOT_AUTHORIZED,
-    }
 }

@@ -34,7 +34,7 @@ const INVALID: Refusal = Refusal {
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         Self {
-            code: denial.reason.reason_code(),
+            code: denial.reason.reason_code().in_suback(),
             text: denial.reason.told(),
         }
     }

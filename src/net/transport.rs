@@ -8,6 +8,8 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::websocket::WebSocket;
+
 /// A byte stream that is no socket of ours.
 pub trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
 
@@ -145,6 +147,7 @@ pub(crate) enum Input {
 pub(crate) struct Transport {
     socket: Socket,
     tls: Option<Box<ServerConnection>>,
+    websocket: Option<Box<WebSocket>>,
     /// What the socket would not take; only used without TLS, which has a queue of its own.
     unsent: Vec<u8>,
     blocked: bool,
@@ -155,6 +158,7 @@ impl Transport {
         Self {
             socket,
             tls: None,
+            websocket: None,
             unsent: Vec::new(),
             blocked: false,
         }
@@ -167,8 +171,22 @@ impl Transport {
         Self {
             socket,
             tls: Some(Box::new(tls)),
+            websocket: None,
             unsent: Vec::new(),
             blocked: false,
+        }
+    }
+
+    /// From here on MQTT comes and goes in WebSocket frames.
+    pub(crate) fn with_websocket(mut self, websocket: WebSocket) -> Self {
+        self.websocket = Some(Box::new(websocket));
+        self
+    }
+
+    /// The largest WebSocket message that is taken, if there are any.
+    pub(crate) fn set_message_limit(&mut self, bytes: usize) {
+        if let Some(websocket) = &mut self.websocket {
+            websocket.set_limit(bytes);
         }
     }
 
@@ -177,10 +195,31 @@ impl Transport {
         self.blocked
     }
 
-    /// Reads once into `scratch`, and appends what it means to `into`. A read that fills less than
-    /// the scratch leaves the socket's readiness cleared: no second call is spent to see that
-    /// nothing is left.
+    /// Reads once into `scratch`, and appends the MQTT in it to `into`.
     pub(crate) fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        into: &mut Vec<u8>,
+    ) -> Poll<io::Result<Input>> {
+        let Some(mut websocket) = self.websocket.take() else {
+            return self.poll_bytes(cx, scratch, into);
+        };
+        let mut replies = Vec::new();
+        let input = websocket.poll_input(cx, into, &mut replies, |cx, received| {
+            self.poll_bytes(cx, scratch, received)
+        });
+        self.websocket = Some(websocket);
+        if !replies.is_empty() {
+            self.send_bytes(cx, &replies)?;
+        }
+        input
+    }
+
+    /// Reads once into `scratch`, and appends what is behind TLS to `into`. A read that fills less
+    /// than the scratch leaves the socket's readiness cleared: no second call is spent to see that
+    /// nothing is left.
+    fn poll_bytes(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
@@ -237,6 +276,15 @@ impl Transport {
     /// Sends `output` after what is still unsent. What the socket will not take is kept, and
     /// `is_blocked` says so; the task is woken when the socket takes more.
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, output: &[u8]) -> io::Result<()> {
+        let Some(websocket) = &mut self.websocket else {
+            return self.send_bytes(cx, output);
+        };
+        let mut wire = Vec::with_capacity(output.len() + 16);
+        websocket.wrap(output, &mut wire)?;
+        self.send_bytes(cx, &wire)
+    }
+
+    fn send_bytes(&mut self, cx: &mut Context<'_>, output: &[u8]) -> io::Result<()> {
         match &mut self.tls {
             None => self.send_plain(cx, output),
             Some(tls) => {
@@ -285,8 +333,15 @@ impl Transport {
         Ok(())
     }
 
-    /// Queues the TLS closure alert, if there is TLS: sent by the next [`Transport::send`].
-    pub(crate) fn close_notify(&mut self) {
+    /// Says goodbye in the WebSocket and in TLS, where there are any. What the socket does not take is
+    /// sent by the next [`Transport::send`].
+    pub(crate) fn close_notify(&mut self, cx: &mut Context<'_>) {
+        if let Some(websocket) = &mut self.websocket {
+            let mut wire = Vec::new();
+            websocket.goodbye(&mut wire);
+            // What fails here fails a connection that is over.
+            drop(self.send_bytes(cx, &wire));
+        }
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wildcards_stand_alone_in_their_level() {
+    fn mqtt_4_7_1_1_and_2_wildcards_stand_alone_in_their_level_and_hash_is_the_last() {
         for filter in [
             "#", "+", "+/+", "a/#", "/#", "+/a/#", "$SYS/#", "a//+", "é/+",
         ] {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn share_names_are_taken_off_and_checked() {
+    fn mqtt_4_8_2_1_and_2_share_names_are_taken_off_and_checked() {
         let shared = SubscriptionFilter::parse("$share/g/a/+").expect("valid");
         assert_eq!(shared.share.as_deref(), Some("g"));
         assert_eq!(shared.filter.as_str(), "a/+");
@@ -144,6 +144,8 @@ mod tests {
             "$share/g",
             "$share//a",
             "$share/+/a",
+            "$share/g#/a",
+            "$share/#",
             "$share/g/",
         ] {
             assert_eq!(

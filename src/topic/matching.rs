@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_examples_of_section_4_7() {
+    fn mqtt_4_7_2_1_the_examples_of_section_4_7() {
         for (filter, name, expected) in [
             ("sport/tennis/player1/#", "sport/tennis/player1", true),
             (

@@ -19,7 +19,7 @@ pub(crate) const PUBLISH: &[Row] = &[
     ("mqtt_1_5_4_1_topic_with_a_surrogate", On::All, "30 (00 03 ED A0 80)", Kind::Utf8, 0x81),
     ("mqtt_1_5_4_1_topic_in_overlong_utf8", On::All, "30 (00 02 C0 AF)", Kind::Utf8, 0x81),
     ("mqtt_1_5_4_1_topic_beyond_unicode", On::All, "30 (00 04 F4 90 80 80)", Kind::Utf8, 0x81),
-    ("mqtt_1_5_4_2_topic_with_nul", On::All, "30 (00 03 'a' 00 'b')", Kind::Nul, 0x81),
+    ("mqtt_1_5_4_2_and_4_7_3_2_topic_with_nul", On::All, "30 (00 03 'a' 00 'b')", Kind::Nul, 0x81),
     ("mqtt_3_3_2_2_topic_with_plus", On::All, r#"30 ("a/+")"#, Kind::TopicName, 0x81),
     ("mqtt_3_3_2_2_topic_with_hash", On::All, r#"30 ("a/#")"#, Kind::TopicName, 0x81),
     ("mqtt_3_3_2_2_topic_with_plus_in_a_level", On::All, r#"30 ("a+b")"#, Kind::TopicName, 0x81),

@@ -1,7 +1,8 @@
 //! What a CONNECT that could not be decoded is answered with.
 
 use portcullis::codec::{
-    DecodeError, Limits, MalformedKind, decode_connect, encode_connect_refusal, frame_length,
+    DecodeError, Limits, MalformedKind, Version, decode_connect, encode_connect_refusal,
+    frame_length,
 };
 
 use crate::wire::wire;
@@ -66,4 +67,27 @@ fn mqtt_3_1_0_1_what_is_no_mqtt_connect_is_answered_with_nothing() {
     let error = frame_length(&[0x10, 0xFF, 0x7F], 1_000).unwrap_err();
     assert_eq!(error.kind, MalformedKind::TooLarge);
     assert_eq!(answer_to(error), NOTHING);
+}
+
+/// Section 3.2.2.2. Packets of an authentication before CONNACK are refused with it too, whatever is
+/// wrong with them.
+#[test]
+fn mqtt_3_2_2_8_whatever_is_malformed_before_connack_there_is_a_code_of_connack() {
+    for &kind in MalformedKind::ALL {
+        let error = DecodeError {
+            kind,
+            version: Some(Version::V5),
+        };
+        let answer = answer_to(error);
+        // Of a version that is not known there is another form.
+        if kind == MalformedKind::ProtocolLevel {
+            assert_eq!(answer, [0x20, 2, 0, 1]);
+            continue;
+        }
+        assert_eq!((answer[0], answer[2]), (0x20, 0), "{kind:?}");
+        assert!(
+            matches!(answer[3], 0x81 | 0x82 | 0x84 | 0x85 | 0x90 | 0x95),
+            "{kind:?}: {answer:02X?}"
+        );
+    }
 }

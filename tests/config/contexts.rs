@@ -328,9 +328,14 @@ fn tls_options_that_mosquitto_would_forget_are_errors() {
             "accept_protocol_versions 9",
             "`9` is not a protocol version",
         ),
+        ("protocol http_api", "there is no HTTP API on a listener"),
         (
-            "protocol websockets",
-            "there are no WebSocket listeners in this version",
+            "protocol websockets\nwebsockets_origin example.org",
+            "an origin begins with `https://`",
+        ),
+        (
+            "protocol websockets\nwebsockets_origin https://*.example.org",
+            "an origin is a scheme and a host, without path or wildcard",
         ),
         (
             "disable_client_cert_date_checks true",

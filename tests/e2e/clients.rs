@@ -18,7 +18,7 @@ fn site() -> Site {
 }
 
 #[test]
-fn a_message_of_every_qos_arrives_in_both_versions_over_tcp_and_tls() {
+fn mqtt_4_2_0_1_a_message_of_every_qos_arrives_in_every_version_over_tcp_and_tls() {
     let site = site();
     let _broker = site.start();
     for by in [By::Plain, By::Tls] {

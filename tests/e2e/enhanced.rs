@@ -98,7 +98,11 @@ fn hello(id: &str, method: &str, data: &[u8]) -> Hello {
 }
 
 fn auth(code: u8, data: &[u8]) -> Vec<u8> {
-    let properties = properties(METHOD, data);
+    auth_by(METHOD, code, data)
+}
+
+fn auth_by(method: &str, code: u8, data: &[u8]) -> Vec<u8> {
+    let properties = properties(method, data);
     let length = u8::try_from(properties.len()).expect("short");
     let mut body = vec![code];
     // Two bytes of length where it needs them.
@@ -161,7 +165,7 @@ fn mqtt_4_12_0_2_a_client_proves_its_password_without_sending_it_and_the_broker_
 }
 
 #[test]
-fn a_wrong_password_a_user_that_does_not_exist_and_one_without_verifier_end_alike() {
+fn mqtt_4_12_0_4_a_wrong_password_a_user_that_does_not_exist_and_one_without_verifier_end_alike() {
     let site = site("");
     let broker = site.start();
     for client in [
@@ -205,7 +209,7 @@ fn mqtt_4_12_0_1_a_method_that_is_not_offered_is_0x8c() {
 }
 
 #[test]
-fn mqtt_3_1_2_30_until_connack_a_client_sends_auth_and_disconnect_and_nothing_else() {
+fn mqtt_3_1_2_30_and_4_12_0_3_until_connack_a_client_sends_auth_and_disconnect_and_nothing_else() {
     let site = site("");
     let _broker = site.start();
     for bytes in [
@@ -272,6 +276,109 @@ fn mqtt_4_12_1_1_another_method_another_user_or_a_wrong_proof_ends_the_connectio
     let (mut raw, _) = Raw::hello(site.plain, &Hello::new(5, "p", "bob"));
     raw.send(&auth(0x19, b"x"));
     raw.expect_disconnect(0x82);
+}
+
+const AUTHENTICATION_METHOD: u8 = 0x15;
+const AUTHENTICATION_DATA: u8 = 0x16;
+
+/// The identifiers of the properties behind `at` bytes of the body.
+fn identifiers(packet: &Packet, at: usize) -> Vec<u8> {
+    let properties = packet.properties(at);
+    properties.into_iter().map(|(id, _)| id).collect()
+}
+
+#[test]
+fn mqtt_4_12_0_5_every_auth_and_connack_names_the_method_of_connect_and_so_must_the_client() {
+    let site = site("");
+    let _broker = site.start();
+    let alice = Scram::new("alice", PASSWORD);
+    let mut named = vec![AUTHENTICATION_METHOD];
+    put_bytes(&mut named, METHOD.as_bytes());
+    let names = |packet: &Packet, at: usize| {
+        let (id, value) = packet.properties(at).swap_remove(0);
+        [vec![id], value].concat() == named
+    };
+    let mut raw = Raw::plain(site.plain, 5);
+    raw.send(&hello("s", METHOD, &alice.first()).encode());
+    let challenge = raw.receive();
+    // Properties stand behind the code of AUTH, and behind flags and code of CONNACK.
+    assert!(names(&challenge, 1), "{challenge:02x?}");
+    let (last, _) = alice.last(&data(&challenge));
+    raw.send(&auth(0x18, &last));
+    let connack = raw.receive();
+    assert_eq!(connack.body[..2], [0, 0]);
+    let method = connack.said(AUTHENTICATION_METHOD);
+    assert_eq!(method.as_deref(), Some(METHOD.as_bytes()));
+    // And when it authenticates again.
+    raw.send(&auth(0x19, &alice.first()));
+    let challenge = raw.receive();
+    assert!(names(&challenge, 1), "{challenge:02x?}");
+    raw.send(&auth(0x18, &alice.last(&data(&challenge)).0));
+    let done = raw.receive();
+    assert!(names(&done, 1), "{done:02x?}");
+    // A right proof under another name is none.
+    for other in ["SCRAM-SHA-512", "scram-sha-256", ""] {
+        let mut raw = Raw::plain(site.plain, 5);
+        raw.send(&hello("o", METHOD, &alice.first()).encode());
+        let (last, _) = alice.last(&data(&raw.receive()));
+        raw.send(&auth_by(other, 0x18, &last));
+        let refusal = raw.receive();
+        assert_eq!((refusal.kind(), refusal.body[1]), (2, 0x82), "{other}");
+        raw.expect_end();
+    }
+}
+
+#[test]
+fn mqtt_4_12_0_6_who_names_no_method_is_sent_no_auth_and_no_method() {
+    let site = site("");
+    let _broker = site.start();
+    let good = Hello::new(5, "p", "alice");
+    let wrong = Hello {
+        password: Some("wrong".into()),
+        ..good.clone()
+    };
+    for (hello, code) in [(good, 0), (wrong, 0x86)] {
+        let mut raw = Raw::plain(site.plain, 5);
+        raw.send(&hello.encode());
+        let answer = raw.receive();
+        assert_eq!((answer.kind(), answer.body[1]), (2, code));
+        let identifiers = identifiers(&answer, 2);
+        assert!(!identifiers.contains(&AUTHENTICATION_METHOD));
+        assert!(!identifiers.contains(&AUTHENTICATION_DATA));
+    }
+}
+
+/// What AUTH must say is method and data; for a client that does not take that much there is no
+/// exchange.
+#[test]
+fn mqtt_3_15_2_2_and_3_an_auth_has_nothing_that_could_make_it_too_large() {
+    let site = site("");
+    site.on_plain_listener("reason_strings true");
+    let _broker = site.start();
+    let alice = Scram::new("alice", PASSWORD);
+    let greeted = |maximum: usize| {
+        let [high, low] = u16::try_from(maximum).expect("small").to_be_bytes();
+        let hello = hello("s", METHOD, &alice.first()).with_property(&[0x27, 0, 0, high, low]);
+        let mut raw = Raw::plain(site.plain, 5);
+        raw.send(&hello.encode());
+        let first = raw.receive();
+        assert!(first.bytes() <= maximum, "{maximum}: {first:02x?}");
+        (raw, first)
+    };
+    let (_, challenge) = greeted(60_000);
+    let size = challenge.bytes();
+    let (mut raw, challenge) = greeted(size);
+    let both = [AUTHENTICATION_METHOD, AUTHENTICATION_DATA];
+    assert_eq!(identifiers(&challenge, 1), both);
+    raw.send(&auth(0x18, &alice.last(&data(&challenge)).0));
+    assert_eq!(raw.receive().body[1], 0);
+    raw.send(&auth(0x19, &alice.first()));
+    let again = raw.receive();
+    assert!(again.bytes() <= size);
+    assert_eq!(identifiers(&again, 1), both);
+    let (mut raw, refusal) = greeted(size - 1);
+    assert_eq!((refusal.kind(), refusal.body[1]), (2, 0x95));
+    raw.expect_end();
 }
 
 #[test]

@@ -28,7 +28,8 @@ impl Random {
 }
 
 #[test]
-fn what_is_malformed_ends_the_connection_with_the_right_code_and_is_counted_by_kind() {
+fn mqtt_4_13_1_1_what_is_malformed_ends_the_connection_with_the_right_code_and_is_counted_by_kind()
+{
     let site = site("");
     let broker = site.start();
     let cases: [(&str, Vec<u8>, u8); 12] = [

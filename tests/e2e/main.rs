@@ -3,15 +3,27 @@
 
 mod behaviours;
 mod clients;
+mod connecting;
+mod ending;
 mod enhanced;
+mod fifteen;
+mod forwarding;
 mod guard;
 mod hostile;
+mod level4_messages;
+mod level4_packets;
+mod level4_sessions;
+mod level4_subscriptions;
 mod libraries;
 mod limits;
+mod many;
 mod observed;
 mod offers;
 mod process;
 mod reload;
 mod sessions;
 mod shipped;
+mod subscribing;
 mod support;
+mod tokens;
+mod websockets;

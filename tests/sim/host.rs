@@ -100,6 +100,7 @@ fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
         disconnect_denied_mqtt31_subscribe: false,
         use_username_as_client_id: false,
         connect_timeout: Duration::from_secs(30),
+        websocket: None,
         packet_timeout: None,
         nodelay: false,
     });

@@ -27,7 +27,7 @@ fn found(world: &mut World, filter: &str) -> Vec<String> {
 }
 
 #[test]
-fn mqtt_3_3_1_5_the_last_retained_message_of_a_topic_is_kept_with_qos_and_properties() {
+fn mqtt_3_3_1_5_and_8_the_last_retained_message_of_a_topic_is_kept_with_qos_and_properties() {
     let mut world = World::open();
     let mut writer = writer(&mut world);
     world.publish(&mut writer, retained("a", "old"));
@@ -37,8 +37,10 @@ fn mqtt_3_3_1_5_the_last_retained_message_of_a_topic_is_kept_with_qos_and_proper
         ..retained("a", "new")
     };
     world.publish(&mut writer, new);
-    // RETAIN 0 leaves it alone [MQTT-3.3.1-8].
+    // RETAIN 0 leaves it alone, and is kept nowhere else.
     world.publish(&mut writer, with_qos(Q1, "a", "passing"));
+    world.publish(&mut writer, with_qos(Q1, "b", "passing"));
+    assert!(found(&mut world, "b").is_empty());
     assert_eq!(
         found(&mut world, "a"),
         [r#"PUBLISH retain q1 #1 "a" user=k:v new"#]

@@ -60,7 +60,8 @@ fn mqtt_3_3_2_3_a_message_goes_to_the_sessions_whose_filters_match_it() {
 }
 
 #[test]
-fn mqtt_3_3_4_2_overlapping_subscriptions_get_one_copy_of_the_highest_qos_and_all_identifiers() {
+fn mqtt_3_3_4_2_to_4_overlapping_subscriptions_get_one_copy_of_the_highest_qos_and_all_identifiers()
+{
     let mut world = World::open();
     let (mut reader, mut writer) = pair(&mut world);
     world.subscribe(&mut reader, identified("a/#", Q0, 1));
@@ -73,10 +74,10 @@ fn mqtt_3_3_4_2_overlapping_subscriptions_get_one_copy_of_the_highest_qos_and_al
     assert!(line.starts_with(r#"PUBLISH q2 #1 "a/b""#), "{line}");
     let mut identifiers: Vec<&str> = line.split(" id=").skip(1).collect();
     identifiers.sort_unstable();
-    assert_eq!(identifiers, ["1", "2", "300 x"]); // [MQTT-3.3.4-4]
+    assert_eq!(identifiers, ["1", "2", "300 x"]);
     world.publish(&mut writer, with_qos(Q2, "a/c", "x"));
     let line = world.received(&mut reader).remove(0);
-    assert_eq!(line, r#"PUBLISH q0 "a/c" id=1 x"#); // [MQTT-3.3.4-3]
+    assert_eq!(line, r#"PUBLISH q0 "a/c" id=1 x"#);
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn mqtt_3_8_4_3_the_same_filter_again_replaces_the_subscription() {
 }
 
 #[test]
-fn mqtt_3_10_4_1_unsubscribing_takes_away_exactly_the_filter_that_was_named() {
+fn mqtt_3_10_4_1_and_2_unsubscribing_takes_away_exactly_the_filter_that_was_named() {
     let mut world = World::open();
     let (mut reader, mut writer) = pair(&mut world);
     world.subscribe(&mut reader, to("a/b", Q0));
@@ -256,7 +257,7 @@ fn a_subscription_made_or_ended_meanwhile_counts_for_the_next_message() {
 }
 
 #[test]
-fn mqtt_4_6_0_5_each_publishers_messages_arrive_in_its_order() {
+fn mqtt_4_6_0_5_and_6_each_publishers_messages_arrive_in_its_order() {
     let mut world = World::open();
     let (mut reader, mut writer) = pair(&mut world);
     let mut second = world.connect(&Hello::clean("second"));

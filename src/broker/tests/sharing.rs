@@ -2,6 +2,7 @@
 
 use crate::broker::tests::world::{Hello, Peer, Q0, Q1, Q2, World, message, to, with_qos};
 use crate::broker::{QueueLimits, Settings};
+use crate::session::tests::wire::{PUBACK, PUBREC};
 
 fn members(world: &mut World, filter: &str, hellos: &[Hello]) -> Vec<Peer> {
     let join = |hello| {
@@ -185,7 +186,59 @@ fn mqtt_4_8_2_5_what_was_begun_with_a_member_goes_to_nobody_else() {
     let taker = sent.iter().position(|&count| count == 1).expect("one");
     world.disconnect(members.remove(taker));
     assert!(world.received(&mut members[0]).is_empty());
-    // The one that began gets it again when it comes back [MQTT-4.8.2-4].
+    // The one that began gets it again when it comes back.
     let mut back = world.connect(&hellos[taker]);
     assert_eq!(world.received(&mut back), [r#"PUBLISH dup q1 #1 "a" x"#]);
+}
+
+#[test]
+fn mqtt_4_8_2_4_a_qos_2_message_begun_with_a_member_is_finished_with_it_when_it_is_back() {
+    for released in [false, true] {
+        let mut world = World::open();
+        let mut writer = world.connect(&Hello::clean("writer"));
+        let hello = Hello::kept("first");
+        let mut first = world.connect(&hello);
+        world.subscribe(&mut first, to("$share/g/a", Q2));
+        world.publish(&mut writer, with_qos(Q2, "a", "x"));
+        assert_eq!(world.received(&mut first), [r#"PUBLISH q2 #1 "a" x"#]);
+        if released {
+            world.acknowledge(&mut first, PUBREC, 1);
+        }
+        let mut second = world.connect(&Hello::kept("second"));
+        world.subscribe(&mut second, to("$share/g/a", Q2));
+        world.disconnect(first);
+        world.wait(60);
+        assert!(world.received(&mut second).is_empty());
+        let mut back = world.connect(&hello);
+        let owed = if released {
+            "PUBREL #1"
+        } else {
+            r#"PUBLISH dup q2 #1 "a" x"#
+        };
+        assert_eq!(world.received(&mut back), [owed]);
+        assert!(world.received(&mut second).is_empty());
+    }
+}
+
+#[test]
+fn mqtt_4_8_2_6_what_a_member_refuses_is_offered_to_nobody_else() {
+    for (qos, kind) in [(Q1, PUBACK), (Q2, PUBREC)] {
+        let mut world = World::open();
+        let mut writer = world.connect(&Hello::clean("writer"));
+        let mut first = world.connect(&Hello::kept("first"));
+        world.subscribe(&mut first, to("$share/g/a", qos));
+        world.publish(&mut writer, with_qos(qos, "a", "x"));
+        assert_eq!(world.received(&mut first).len(), 1);
+        let mut second = world.connect(&Hello::kept("second"));
+        world.subscribe(&mut second, to("$share/g/a", qos));
+        world.acknowledge_with(&mut first, kind, 1, Some(0x97));
+        assert!(world.received(&mut first).is_empty());
+        assert!(world.received(&mut second).is_empty());
+        // Nor is it kept for when it comes back.
+        world.disconnect(first);
+        let mut back = world.connect(&Hello::kept("first"));
+        assert!(world.received(&mut back).is_empty());
+        assert!(world.received(&mut second).is_empty());
+        assert_eq!(world.broker.queued(), (0, 0));
+    }
 }

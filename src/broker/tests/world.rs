@@ -256,8 +256,10 @@ impl World {
             self.now,
             &mut out,
         );
+        let v5 = connection.version() == Version::V5;
         let mut peer = Peer {
             present,
+            connack: wire::lines(&out, v5).remove(0),
             mount_point: hello.mount_point,
             session,
             connection,
@@ -387,7 +389,17 @@ impl World {
     }
 
     pub(super) fn acknowledge(&mut self, peer: &mut Peer, kind: u8, id: u16) {
-        let bytes = wire::ack(kind, id, None);
+        self.acknowledge_with(peer, kind, id, None);
+    }
+
+    pub(super) fn acknowledge_with(
+        &mut self,
+        peer: &mut Peer,
+        kind: u8,
+        id: u16,
+        reason: Option<u8>,
+    ) {
+        let bytes = wire::ack(kind, id, reason);
         let version = peer.connection.version();
         let packet = codec::decode(&bytes, version, &Limits::default()).expect("valid");
         let mut out = Vec::new();
@@ -399,6 +411,7 @@ impl World {
 /// A connected client.
 pub(super) struct Peer {
     pub(super) present: bool,
+    pub(super) connack: String,
     mount_point: &'static str,
     pub(super) session: Arc<Session>,
     pub(super) connection: Connection,

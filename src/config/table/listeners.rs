@@ -8,7 +8,6 @@ use crate::config::settings::{SocketDomain, TlsVersion};
 use crate::config::value::{Value, ValueError, choice, first, limit, text};
 use crate::session::ResponseInformation;
 
-const NO_WEBSOCKETS: &str = "there are no WebSocket listeners in this version";
 const NO_PSK: &str = "the TLS library has no external pre-shared keys";
 const NO_ENGINES: &str = "the TLS library has no OpenSSL engines";
 const NO_PROXY_PROTOCOL: &str = "whoever reaches such a listener can forge addresses and identities, and there is no list of trusted \
@@ -41,10 +40,32 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .default("false")
     .meaning("true: this listener may be off loopback without TLS in the hardened profile too."),
-    Directive::listener("protocol", "mqtt", Value::Parsed(protocol))
+    Directive::listener("protocol", "mqtt|websockets", Value::Parsed(protocol))
         .section(Section::Listeners)
         .default("mqtt")
-        .meaning("`websockets` and `http_api` are refused; metrics_listener takes the place of the latter."),
+        .reload(crate::config::directive::Reload::NewConnections)
+    .meaning(
+        "`websockets`: MQTT in WebSocket frames, for browsers, at any path, with subprotocol `mqtt` (or \
+         `mqttv3.1`); with certfile it is wss. `http_api` is refused; metrics_listener takes its place.",
+    ),
+    Directive::listener("websockets_origin", "ORIGIN", Value::Parsed(websockets_origin))
+        .section(Section::Listeners)
+        .repeat(Repeat::Accumulates)
+        .unset("any")
+        .example("https://app.example.org")
+        .reload(crate::config::directive::Reload::NewConnections)
+    .meaning(
+        "Where pages that open a WebSocket may come from, compared as a whole (mosquitto compares the \
+         beginning); others get 403. Clients that are no browsers send no Origin and are let through.",
+    ),
+    Directive::listener("websockets_require_origin", "BOOL", Value::Bool(|draft, value| {
+        draft.settings.websocket.require_origin = value;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("false")
+    .reload(crate::config::directive::Reload::NewConnections)
+    .meaning("true: who sends no Origin is refused too, and so is every client that is no browser."),
     Directive::listener("max_connections", "N", Value::Int(i32::MIN as i64..=i32::MAX as i64, |draft, value| {
         draft.settings.max_connections = limit(value);
     }))
@@ -146,10 +167,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .reload(crate::config::directive::Reload::NeedsRestart)
     .example("eth0")
     .meaning("Binds to one network device (Linux)."),
-    Directive::ignored("websockets_origin", Scope::Listener, "ORIGIN", NO_WEBSOCKETS)
-        .section(Section::Listeners)
-        .repeat(Repeat::Accumulates)
-        .meaning("Origins a WebSocket may come from."),
     Directive::refused(
         "http_dir",
         Scope::Listener,
@@ -306,19 +323,40 @@ pub(in crate::config) const TLS13_SUITES: [&str; 3] = [
     "TLS_CHACHA20_POLY1305_SHA256",
 ];
 
-fn protocol(_: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+/// An origin as browsers send it: scheme, host, and a port that is not the scheme's own.
+fn websockets_origin(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
     let word = first(line)?;
+    let wrong = |problem: &str| {
+        ValueError::new(word.at, problem).help("for example `https://app.example.org`")
+    };
+    let (scheme, host) = word
+        .text
+        .split_once("://")
+        .ok_or_else(|| wrong("an origin begins with `https://`"))?;
+    if host.is_empty() || host.contains(['/', '*', '?', '#', '@']) {
+        return Err(wrong(
+            "an origin is a scheme and a host, without path or wildcard",
+        ));
+    }
+    if !matches!(scheme, "http" | "https") {
+        return Err(wrong("browsers send origins with http or https"));
+    }
+    draft.settings.websocket.origins.push(word.text.to_owned());
+    Ok(word.text.to_owned())
+}
+
+fn protocol(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    draft.settings.websockets = word.text == "websockets";
     match word.text {
-        "mqtt" => Ok("mqtt".to_owned()),
-        "websockets" => Err(ValueError::new(word.at, NO_WEBSOCKETS).help(
-            "use `protocol mqtt`, with a WebSocket proxy in front where browsers must connect",
-        )),
+        "mqtt" | "websockets" => Ok(word.text.to_owned()),
         "http_api" => Err(
             ValueError::new(word.at, "there is no HTTP API on a listener")
                 .help("use `metrics_listener PORT [ADDRESS]`"),
         ),
         other => Err(
-            ValueError::new(word.at, format!("`{other}` is not a protocol")).help("write `mqtt`"),
+            ValueError::new(word.at, format!("`{other}` is not a protocol"))
+                .help("write `mqtt` or `websockets`"),
         ),
     }
 }

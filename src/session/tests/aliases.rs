@@ -49,7 +49,7 @@ fn mqtt_3_3_2_12_each_alias_up_to_our_maximum_stands_for_its_topic_and_can_be_se
 }
 
 #[test]
-fn mqtt_3_2_2_17_an_alias_above_our_maximum_is_an_error() {
+fn mqtt_3_2_2_17_and_3_3_2_9_an_alias_above_our_maximum_is_an_error() {
     for maximum in [0, 1, 2] {
         let mut peer = accepting(maximum);
         let error = peer.refused(&aliased("a", maximum + 1, "x"));
@@ -98,7 +98,8 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
 }
 
 #[test]
-fn mqtt_3_1_2_26_and_3_3_2_10_to_11_we_set_aliases_up_to_the_clients_maximum_and_never_above() {
+fn mqtt_3_1_2_26_and_3_3_2_10_and_3_3_2_11_we_set_aliases_up_to_the_clients_maximum_and_never_above()
+ {
     let mut peer = offering(2);
     for topic in ["a", "b", "c", "a", "b", "c"] {
         peer.deliver_all(QoS::AtMostOnce, topic, &["x"]);

@@ -28,7 +28,8 @@ fn expiring(peer: &Peer, seconds: u32, qos: QoS) -> Delivery {
 }
 
 #[test]
-fn mqtt_4_3_1_1_each_qos_is_sent_first_without_dup_and_with_an_identifier_of_its_own() {
+fn mqtt_4_3_1_1_and_4_3_2_2_and_4_3_3_2_each_qos_is_sent_first_without_dup_and_with_an_identifier_of_its_own()
+ {
     let mut peer = windowed(9);
     for qos in [Q0, Q1, Q2, Q1] {
         peer.deliver_all(qos, "a", &["x"]);
@@ -173,19 +174,28 @@ fn what_waits_is_counted_with_its_topic_and_leaves_in_its_order() {
 }
 
 #[test]
-fn mqtt_2_2_1_4_identifiers_in_use_are_not_given_again_when_the_counter_wraps() {
+fn mqtt_2_2_1_4_and_4_3_2_1_and_4_3_3_1_identifiers_in_use_are_not_given_again_when_the_counter_wraps()
+ {
     let mut peer = windowed(4);
     peer.deliver_all(Q1, "a", &["held"]);
     peer.deliver_all(Q2, "a", &["held", "held"]);
     peer.send(&ack(PUBREC, 3, None));
     peer.sent();
     let mut used = Vec::new();
-    for _ in 0..65_600_u32 {
-        peer.deliver_all(Q1, "a", &["x"]);
+    for qos in [Q1, Q2].into_iter().cycle().take(65_600) {
+        peer.deliver_all(qos, "a", &["x"]);
         let line = peer.sent().pop().expect("sent at once");
         let id = line.split(['#', ' ']).nth(3).expect("an identifier");
         let id: u16 = id.parse().expect("a number");
-        peer.send(&ack(PUBACK, id, None));
+        let acks = if qos == Q1 {
+            &[PUBACK][..]
+        } else {
+            &[PUBREC, PUBCOMP]
+        };
+        for kind in acks {
+            peer.send(&ack(*kind, id, None));
+        }
+        peer.sent();
         used.push(id);
     }
     assert_eq!(used.first(), Some(&4));

@@ -146,6 +146,11 @@ impl Peer {
         )
     }
 
+    /// As [`Peer::sent`], byte for byte.
+    pub(super) fn sent_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
     /// Sends a packet that the connection takes.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("no protocol error");

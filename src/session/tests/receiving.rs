@@ -40,7 +40,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
 }
 
 #[test]
-fn mqtt_4_6_0_2_acknowledgements_come_in_the_order_of_the_messages() {
+fn mqtt_4_6_0_2_and_3_acknowledgements_come_in_the_order_of_the_messages() {
     let mut peer = peer();
     for (flags, id) in [(Q1, 3), (Q2, 9), (Q1, 1), (Q2, 8), (Q1, 2)] {
         send(&mut peer, flags, id, "x");
@@ -71,7 +71,7 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message_whatever_dup_says()
 }
 
 #[test]
-fn mqtt_4_3_3_10_a_qos_2_message_is_routed_once_until_it_is_released() {
+fn mqtt_4_3_3_10_to_12_a_qos_2_message_is_routed_once_until_it_is_released() {
     let mut peer = peer();
     send(&mut peer, Q2, 7, "x");
     send(&mut peer, Q2 | DUP, 7, "x");
@@ -80,9 +80,9 @@ fn mqtt_4_3_3_10_a_qos_2_message_is_routed_once_until_it_is_released() {
     assert_eq!(peer.routed, ["a x"]);
     assert_eq!(peer.sent(), ["PUBREC #7", "PUBREC #7", "PUBREC #7"]);
     peer.send(&ack(PUBREL, 7, None));
-    assert_eq!(peer.sent(), ["PUBCOMP #7"]); // [MQTT-4.3.3-11]
+    assert_eq!(peer.sent(), ["PUBCOMP #7"]);
     send(&mut peer, Q2, 7, "y");
-    assert_eq!(peer.routed, ["a x", "a y"]); // [MQTT-4.3.3-12]
+    assert_eq!(peer.routed, ["a x", "a y"]);
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn connect() -> Connect {
 }
 
 #[test]
-fn mqtt_4_4_0_1_what_was_not_acknowledged_is_sent_again_with_dup_in_order_with_its_identifiers() {
+fn mqtt_4_4_0_1_and_3_3_1_1_what_was_not_acknowledged_is_sent_again_with_dup_in_order_with_its_identifiers()
+ {
     let mut peer = Peer::connected(&connect());
     for (qos, payload) in [(Q1, "1"), (Q2, "2"), (Q1, "3"), (Q2, "4"), (Q1, "5")] {
         peer.deliver_all(qos, "a", &[payload]);

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::site::{PASSWORD, PATIENCE};
 
-trait Stream: Read + Write + Send {
+pub(crate) trait Stream: Read + Write + Send {
     fn wait_at_most(&self, time: Duration);
 }
 
@@ -156,6 +156,68 @@ impl Packet {
     pub(crate) fn kind(&self) -> u8 {
         self.first >> 4
     }
+
+    /// Bytes on the wire, fixed header and all.
+    pub(crate) fn bytes(&self) -> usize {
+        packet(self.first, &self.body).len()
+    }
+
+    /// The properties behind `at` bytes of the body, in their order, as they stand there.
+    pub(crate) fn properties(&self, at: usize) -> Vec<(u8, Vec<u8>)> {
+        let Some(mut rest) = self.body.get(at..).filter(|rest| !rest.is_empty()) else {
+            return Vec::new();
+        };
+        let length = take_varint(&mut rest);
+        let (mut block, _) = rest.split_at(length);
+        let mut properties = Vec::new();
+        while let Some((&id, mut value)) = block.split_first() {
+            let length = match id {
+                0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28..=0x2A => 1,
+                0x13 | 0x21..=0x23 => 2,
+                0x02 | 0x11 | 0x18 | 0x27 => 4,
+                0x0B => {
+                    let mut after = value;
+                    take_varint(&mut after);
+                    value.len() - after.len()
+                }
+                0x26 => {
+                    let name = text_bytes(value);
+                    name + text_bytes(&value[name..])
+                }
+                _ => text_bytes(value),
+            };
+            let taken;
+            (taken, value) = value.split_at(length);
+            properties.push((id, taken.to_vec()));
+            block = value;
+        }
+        properties
+    }
+
+    /// The text or data of a property of CONNACK.
+    pub(crate) fn said(&self, property: u8) -> Option<Vec<u8>> {
+        let all = self.properties(2);
+        let (_, value) = all.into_iter().find(|(id, _)| *id == property)?;
+        Some(value[2..].to_vec())
+    }
+}
+
+/// Text or binary data with its length.
+fn text_bytes(value: &[u8]) -> usize {
+    2 + usize::from(u16::from_be_bytes([value[0], value[1]]))
+}
+
+fn take_varint(rest: &mut &[u8]) -> usize {
+    let mut value = 0;
+    for shift in [0, 7, 14, 21] {
+        let (&byte, after) = rest.split_first().expect("a whole length");
+        *rest = after;
+        value |= usize::from(byte & 0x7F) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
 }
 
 /// A PUBLISH as it came.
@@ -192,6 +254,14 @@ impl Raw {
         };
         raw.wait_at_most(PATIENCE);
         raw
+    }
+
+    /// Over a stream of the test's own.
+    pub(crate) fn over(stream: impl Stream + 'static, version: u8) -> Self {
+        Self {
+            stream: Box::new(stream),
+            version,
+        }
     }
 
     /// Connects and expects to be accepted; gives Session Present.
@@ -396,15 +466,21 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn put_properties(out: &mut Vec<u8>, properties: &[u8]) {
-    out.push(u8::try_from(properties.len()).expect("few properties"));
+/// A property block with its length.
+pub(crate) fn put_properties(out: &mut Vec<u8>, properties: &[u8]) {
+    put_length(out, properties.len());
     out.extend_from_slice(properties);
 }
 
 /// A packet with its header.
 pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
-    let mut length = body.len();
+    put_length(&mut out, body.len());
+    out.extend_from_slice(body);
+    out
+}
+
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
     loop {
         let byte = u8::try_from(length % 128).expect("seven bits");
         length /= 128;
@@ -413,8 +489,6 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
             break;
         }
     }
-    out.extend_from_slice(body);
-    out
 }
 
 pub(crate) fn publish(

@@ -1,0 +1,111 @@
+//! Whole packets read and written one at a time, before a connection has a turn of its own.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use crate::codec::{self, DecodeError};
+
+use super::cores::with_core;
+use super::transport::{Input, Transport};
+use super::websocket::NotBinary;
+
+/// Why there is no packet.
+pub(super) enum NoPacket {
+    /// The socket failed or the peer went away.
+    Gone,
+    /// What came is none.
+    Malformed(DecodeError),
+    /// A WebSocket message is text.
+    NotBinary,
+}
+
+impl From<io::Error> for NoPacket {
+    fn from(error: io::Error) -> Self {
+        if NotBinary::is_in(&error) {
+            Self::NotBinary
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+/// As [`read_packet`], for the first packet: anything but CONNECT is refused at its first byte.
+pub(super) async fn read_first(
+    transport: &mut Transport,
+    buffer: &mut Vec<u8>,
+    limits: &codec::Limits,
+) -> Result<usize, NoPacket> {
+    if buffer.is_empty() {
+        read_more(transport, buffer).await?;
+    }
+    match buffer.first() {
+        Some(&first) if codec::is_connect(first) => read_packet(transport, buffer, limits).await,
+        _ => Err(NoPacket::Malformed(DecodeError::not_connect())), // [MQTT-3.1.0-1]
+    }
+}
+
+/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
+/// are only announced.
+pub(super) async fn read_packet(
+    transport: &mut Transport,
+    buffer: &mut Vec<u8>,
+    limits: &codec::Limits,
+) -> Result<usize, NoPacket> {
+    loop {
+        if let Some(length) =
+            codec::frame_length(buffer, limits.max_packet_bytes).map_err(NoPacket::Malformed)?
+            && buffer.len() >= length
+        {
+            return Ok(length);
+        }
+        read_more(transport, buffer).await?;
+    }
+}
+
+async fn read_more(transport: &mut Transport, buffer: &mut Vec<u8>) -> Result<(), NoPacket> {
+    let input = poll_fn(|cx| {
+        with_core(|core| transport.poll_input(cx, &mut core.input, buffer))
+            .unwrap_or(Poll::Ready(Ok(Input::Closed)))
+    });
+    match input.await? {
+        Input::Closed => Err(NoPacket::Gone),
+        Input::Bytes { .. } => Ok(()),
+    }
+}
+
+pub(super) async fn send(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
+    let mut queued = false;
+    poll_fn(|cx| {
+        transport.send(cx, if queued { &[] } else { out })?;
+        queued = true;
+        if transport.is_blocked() {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    })
+    .await
+}
+
+pub(super) async fn finish(transport: &mut Transport, out: &[u8]) -> io::Result<()> {
+    let mut queued = false;
+    poll_fn(|cx| {
+        let bytes = if queued { &[][..] } else { out };
+        if !queued && !out.is_empty() {
+            transport.send(cx, bytes)?;
+        } else {
+            transport.send(cx, &[])?;
+        }
+        if !queued {
+            queued = true;
+            transport.close_notify(cx);
+            transport.send(cx, &[])?;
+        }
+        if transport.is_blocked() {
+            return Poll::Pending;
+        }
+        transport.poll_shutdown(cx)
+    })
+    .await
+}
