@@ -204,6 +204,7 @@ pub(crate) enum Up {
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) queued: usize,
+    pub(crate) queued_bytes: usize,
     pub(crate) subscriptions: usize,
     pub(crate) inflight: usize,
 }

@@ -123,7 +123,11 @@ impl Oracle {
     /// Whether as many messages as fill a queue may have waited for the session.
     pub(super) fn may_have_been_full(&self, session: usize, message: &Message) -> bool {
         let session = &self.sessions[session];
-        let mut waiting = 0;
+        let (mut messages, mut bytes) = (0, 0);
+        let mut add = |copies: usize, of: &Message| {
+            messages += copies;
+            bytes += copies * (of.topic.len() + of.payload.len());
+        };
         for (number, other) in self.messages.iter().enumerate() {
             let began = other
                 .may_from
@@ -132,24 +136,25 @@ impl Oracle {
             let said = copies.and_then(|copies| copies.first_said);
             let sent = said.is_some_and(|said| Some(said) < message.may_from);
             if began && !sent && other.granted {
-                let subs = session
-                    .subs
-                    .iter()
-                    .filter(|sub| matches_sub(sub, &other.topic));
+                let subs = session.subs.iter();
                 let ways: BTreeSet<Option<&str>> = subs
+                    .filter(|sub| matches_sub(sub, &other.topic))
                     .map(|sub| (!is_plain(sub)).then_some(sub.wanted.filter))
                     .collect();
-                waiting += ways.len() * usize::try_from(other.sends).expect("few");
+                add(
+                    ways.len() * usize::try_from(other.sends).expect("few"),
+                    other,
+                );
             }
         }
         // Retained messages wait in the same line.
         for sub in session.subs.iter().filter(|sub| sub.wanted.handling < 2) {
-            let kept = self.retained.values().flatten();
-            waiting += kept
-                .filter(|kept| matches_sub(sub, &self.messages[**kept].topic))
-                .count();
+            for kept in self.retained.values().flatten() {
+                let kept = &self.messages[*kept];
+                add(usize::from(matches_sub(sub, &kept.topic)), kept);
+            }
         }
-        waiting > self.bounds.queued
+        messages > self.bounds.queued || bytes > self.bounds.queued_bytes
     }
 
     /// One member of a group gets what is published, and one only.

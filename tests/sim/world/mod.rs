@@ -19,6 +19,9 @@ use crate::rng::Rng;
 use crate::rules;
 use crate::wire;
 
+/// `max_queued_bytes`.
+const QUEUED_BYTES: usize = 1 << 20;
+
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -71,7 +74,7 @@ fn operator(rng: &mut Rng) -> (Operator, Bounds) {
         broker: Settings {
             queue: QueueLimits {
                 messages: queued,
-                bytes: 4 << 20,
+                bytes: QUEUED_BYTES,
                 queue_qos0: rng.once_in(3),
             },
             ..Settings::default()
@@ -84,6 +87,7 @@ fn operator(rng: &mut Rng) -> (Operator, Bounds) {
     };
     let bounds = Bounds {
         queued,
+        queued_bytes: QUEUED_BYTES,
         subscriptions,
         inflight: usize::from(inflight),
     };
