@@ -155,8 +155,9 @@ pub(crate) struct Link {
     pub(crate) clean: bool,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<(usize, u32)>,
-    /// CONNECT has arrived.
-    has_asked: bool,
+    /// When CONNECT arrived, and when it was accepted.
+    asked: Option<Step>,
+    accepted: Option<Step>,
     session: Option<usize>,
     /// Identifiers of PUBLISH packets of this connection that were not acknowledged.
     window: BTreeSet<u16>,
@@ -275,7 +276,8 @@ impl Oracle {
             clean,
             expiry_s: profile.session_expiry_s(clean),
             will,
-            has_asked: false,
+            asked: None,
+            accepted: None,
             session: None,
             window: BTreeSet::new(),
             freeing: Vec::new(),
@@ -301,7 +303,7 @@ impl Oracle {
         self.links[link].last_arrival = now;
         match packet {
             Up::Connect => {
-                self.links[link].has_asked = true;
+                self.links[link].asked = Some(step);
                 self.claimed(link, now);
             }
             Up::Pingreq => {}

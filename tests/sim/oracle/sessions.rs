@@ -51,6 +51,7 @@ impl Oracle {
         self.reconnected(link, present, step, now);
         let expiry = self.links[link].expiry_s;
         let number = self.continued(link, present, existence);
+        self.links[link].accepted = Some(step);
         self.clients[client].given = step;
         self.clients[client].serving = Some(link);
         self.clients[client].session = Some(number);
@@ -107,8 +108,11 @@ impl Oracle {
         let known = &self.clients[self.links[link].client];
         known.links.iter().copied().filter(move |&other| {
             let rival = &self.links[other];
+            // One that was accepted before this one had asked is what this one takes over from.
+            let before = rival.accepted.is_some() && rival.accepted < self.links[link].asked;
             other != link
-                && rival.has_asked
+                && rival.asked.is_some()
+                && !before
                 && rival.life == self.life
                 && rival.over.is_none_or(|over| over >= known.given)
         })

@@ -60,7 +60,7 @@ impl Oracle {
     /// A connection has ended that may have been accepted unseen: so may its will be sent.
     pub(super) fn unseen_will(&mut self, link: usize, step: Step) {
         let connection = &self.links[link];
-        if let Some((will, _)) = connection.will.filter(|_| connection.has_asked) {
+        if let Some((will, _)) = connection.will.filter(|_| connection.asked.is_some()) {
             self.messages[will].may_from.get_or_insert(step);
         }
     }
@@ -108,7 +108,7 @@ impl Oracle {
             let later = &self.links[other];
             let accepted = later.session.is_some() || Some(other) == seen;
             let in_time = later.over.is_none() || later.over >= since;
-            other != pending.link && later.has_asked && !accepted && !later.refused && in_time
+            other != pending.link && later.asked.is_some() && !accepted && !later.refused && in_time
         })
     }
 
