@@ -61,8 +61,8 @@ pub struct AuthenticatorSettings {
 /// What a client says of itself in CONNECT and has proved in TLS.
 #[derive(Debug)]
 pub struct Credentials {
-    /// The Client Identifier of the session.
-    pub client_id: String,
+    /// The Client Identifier of CONNECT; `None` if the client sent none.
+    pub client_id: Option<String>,
     /// User Name of CONNECT.
     pub username: Option<String>,
     /// Password of CONNECT.
@@ -117,6 +117,14 @@ impl Proof {
     /// The certificate of the TLS connection.
     pub fn certificate(&self) -> Option<&CertificateIdentity> {
         self.certificate.as_ref()
+    }
+
+    /// The Client Identifier that a token is for.
+    pub fn client_id(&self) -> Option<&str> {
+        match &self.basis {
+            Basis::Token { token, .. } => token.claims.client_id.as_deref(),
+            _ => None,
+        }
     }
 
     /// When it is over by itself, in seconds since 1970.
@@ -214,7 +222,7 @@ impl Authenticator {
             && let Some(password) = &password
             && jwt::looks_like_a_token(password.expose())
         {
-            return self.token(password.expose(), &client_id, certificate);
+            return self.token(password.expose(), client_id.as_deref(), certificate);
         }
         let Some(username) = username else {
             if !self.settings.allow_anonymous {
@@ -259,7 +267,7 @@ impl Authenticator {
     pub(super) fn token(
         &self,
         token: &[u8],
-        client_id: &str,
+        client_id: Option<&str>,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Verdict, DenyReason> {
         let tokens = self
@@ -269,7 +277,9 @@ impl Authenticator {
             .ok_or(DenyReason::BadAuthMethod)?;
         let verified = tokens.verify(token, now_s())?;
         let bound = verified.claims.client_id.as_deref();
-        if bound.is_some_and(|wanted| wanted != client_id) {
+        if let (Some(wanted), Some(sent)) = (bound, client_id)
+            && wanted != sent
+        {
             return Err(DenyReason::TokenClaims);
         }
         let username = Some(Arc::clone(&verified.username));

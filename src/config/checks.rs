@@ -394,7 +394,6 @@ impl Builder {
         let has_options = tokens.issuer.is_some()
             || !tokens.audience.is_empty()
             || !tokens.algorithms.is_empty()
-            || tokens.client_id_claim.is_some()
             || tokens.revoked_file.is_some();
         if has_options && !tokens.is_on() {
             self.problems.push(
