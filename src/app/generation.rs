@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::auth::jwt::JwtSettings;
 use crate::auth::{
-    Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
+    AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
+    PasswordFile, Verifier,
 };
 use crate::codec::{self, Version};
 use crate::config::{
@@ -414,6 +415,9 @@ fn listener_state(
             .map(|identity| match identity {
                 CertificateIdentity::CommonName => Identity::CommonName,
                 CertificateIdentity::Subject => Identity::Subject,
+                CertificateIdentity::Dns => Identity::Alternative(AlternativeName::Dns),
+                CertificateIdentity::Email => Identity::Alternative(AlternativeName::Email),
+                CertificateIdentity::Uri => Identity::Alternative(AlternativeName::Uri),
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),

@@ -20,7 +20,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::policy::DenyReason;
 
-use super::certificate::CertificateIdentity;
+use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
 use super::jwt::{self, JwtSettings, Verified};
 use super::password_file::PasswordFile;
@@ -34,6 +34,8 @@ pub enum Identity {
     CommonName,
     /// `use_subject_as_username`: in its whole subject.
     Subject,
+    /// `certificate_identity san_dns|san_email|san_uri`: in its one alternative name of this kind.
+    Alternative(AlternativeName),
 }
 
 /// Answers whether a client certificate that was trusted once still is.
@@ -212,6 +214,7 @@ impl Authenticator {
             let username = match source {
                 Identity::CommonName => certificate.common_name(),
                 Identity::Subject => certificate.subject(),
+                Identity::Alternative(kind) => certificate.alternative_name(kind),
             };
             let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
             let username = Some(Arc::clone(username));

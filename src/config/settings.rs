@@ -609,6 +609,12 @@ pub enum CertificateIdentity {
     CommonName,
     /// `use_subject_as_username`: its whole subject as RFC 2253 writes it.
     Subject,
+    /// Its one `dNSName`.
+    Dns,
+    /// Its one `rfc822Name`.
+    Email,
+    /// Its one `uniformResourceIdentifier`.
+    Uri,
 }
 
 /// TLS of one listener.

@@ -4,7 +4,9 @@ use crate::codec::{QoS, Version};
 use crate::config::builder::ListenerDraft;
 use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
 use crate::config::lexer::{Line, Word};
-use crate::config::settings::{ClientIdFrom, Pattern, SocketDomain, TlsVersion};
+use crate::config::settings::{
+    CertificateIdentity, ClientIdFrom, Pattern, SocketDomain, TlsVersion,
+};
 use crate::config::value::{Value, ValueError, choice, first, limit, size, text};
 use crate::session::ResponseInformation;
 
@@ -267,6 +269,29 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Tls)
     .default("false")
     .meaning("As use_identity_as_username, with the whole subject as RFC 2253 writes it."),
+    Directive::listener("certificate_identity", "cn|subject|san_dns|san_email|san_uri", Value::Choice(
+        &["cn", "subject", "san_dns", "san_email", "san_uri"],
+        |draft, index| {
+            draft.tls.identity = Some(
+                [
+                    CertificateIdentity::CommonName,
+                    CertificateIdentity::Subject,
+                    CertificateIdentity::Dns,
+                    CertificateIdentity::Email,
+                    CertificateIdentity::Uri,
+                ][index],
+            );
+        },
+    ))
+    .own()
+    .section(Section::Tls)
+    .unset("the certificate names nobody")
+    .example("san_uri")
+    .meaning(
+        "Which name of the client certificate is the user name; what CONNECT says is dropped. `cn` and \
+         `subject` are as the two directives above. There must be exactly one alternative name of the \
+         kind, without wildcard or control characters.",
+    ),
     Directive::listener("tls_version", "tlsv1.2|tlsv1.3", Value::Parsed(tls_version))
         .section(Section::Tls)
         .repeat(Repeat::Error)
