@@ -268,11 +268,7 @@ fn an_alternative_name_is_the_identity_if_it_is_the_only_one_of_its_kind() {
         SanType::URI(text("spiffe://example.org/pump/7")),
         SanType::IpAddress([192, 0, 2, 1].into()),
     ]);
-    let name = |kind| {
-        one_of_each
-            .alternative_name(kind)
-            .map(|name| name.to_string())
-    };
+    let name = |kind| one_of_each.alternative_name(kind).map(ToString::to_string);
     assert_eq!(name(Dns).as_deref(), Ok("pump7.example.org"));
     assert_eq!(name(Email).as_deref(), Ok("pump7@example.org"));
     assert_eq!(name(Uri).as_deref(), Ok("spiffe://example.org/pump/7"));
