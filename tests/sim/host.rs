@@ -99,6 +99,7 @@ fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
         disconnect_denied_mqtt3: false,
         disconnect_denied_mqtt31_subscribe: false,
         use_username_as_client_id: false,
+        client_id_from: None,
         connect_timeout: Duration::from_secs(30),
         websocket: None,
         packet_timeout: None,
