@@ -149,7 +149,6 @@ struct Unsubscribing {
 
 /// A connection.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 pub(crate) struct Link {
     pub(crate) client: usize,
     pub(crate) clean: bool,
