@@ -50,37 +50,42 @@ fn codec() {
 
 #[test]
 fn connect() {
-    run(&bodies::CONNECT, 10_000);
+    run(&bodies::CONNECT, 60_000);
 }
 
 #[test]
 fn publish() {
-    run(&bodies::PUBLISH, 10_000);
+    run(&bodies::PUBLISH, 60_000);
 }
 
 #[test]
 fn acknowledgement() {
-    run(&bodies::ACKNOWLEDGEMENT, 10_000);
+    run(&bodies::ACKNOWLEDGEMENT, 60_000);
 }
 
 #[test]
 fn subscribe() {
-    run(&bodies::SUBSCRIBE, 10_000);
+    run(&bodies::SUBSCRIBE, 60_000);
 }
 
 #[test]
 fn unsubscribe() {
-    run(&bodies::UNSUBSCRIBE, 10_000);
+    run(&bodies::UNSUBSCRIBE, 60_000);
 }
 
 #[test]
 fn control() {
-    run(&bodies::CONTROL, 10_000);
+    run(&bodies::CONTROL, 60_000);
 }
 
 #[test]
 fn auth() {
-    run(&bodies::AUTH, 10_000);
+    run(&bodies::AUTH, 60_000);
+}
+
+#[test]
+fn connection() {
+    run(&bodies::CONNECTION, 40_000);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use portcullis::codec::Version;
 
 #[path = "../../codec/corpus.rs"]
-#[expect(dead_code, reason = "the tests of the codec need more of it")]
 pub(super) mod corpus;
 #[path = "../../codec/examine.rs"]
 pub(super) mod examine;

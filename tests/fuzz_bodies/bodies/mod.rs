@@ -3,11 +3,15 @@
 mod acl;
 mod codec;
 mod conf;
+mod connection;
 mod containment;
 mod packets;
 mod passwords;
 mod reading;
+mod server;
 mod standard;
+mod view;
+mod world;
 
 /// One target.
 pub(crate) struct Body {
@@ -55,6 +59,9 @@ pub(crate) const CONTROL: Body = body("control", packets::control, packets::cont
 /// AUTH, which only 5.0 has.
 pub(crate) const AUTH: Body = body("auth", packets::auth, packets::auth_seeds);
 
+/// A whole connection: bytes in, virtual time.
+pub(crate) const CONNECTION: Body = body("connection", connection::run, connection::seeds);
+
 /// Arbitrary bytes as a configuration file.
 pub(crate) const CONF: Body = body("conf", conf::run, conf::seeds);
 
@@ -68,7 +75,7 @@ pub(crate) const PASSWORDS: Body = body("passwords", passwords::run, passwords::
 pub(crate) const CONTAINMENT: Body = body("containment", containment::run, containment::seeds);
 
 /// All of them.
-pub(crate) const ALL: [Body; 12] = [
+pub(crate) const ALL: [Body; 13] = [
     CODEC,
     CONNECT,
     PUBLISH,
@@ -77,6 +84,7 @@ pub(crate) const ALL: [Body; 12] = [
     UNSUBSCRIBE,
     CONTROL,
     AUTH,
+    CONNECTION,
     CONF,
     ACL,
     PASSWORDS,
