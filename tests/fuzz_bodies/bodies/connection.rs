@@ -72,6 +72,28 @@ struct Side {
     sent: usize,
 }
 
+impl Side {
+    /// The most bytes that the copies of one message of `bytes` may have.
+    fn copies(&self, bytes: usize) -> usize {
+        let made = self.link.connection.session().subscriptions.len();
+        // One, and one for each shared subscription; each with all Subscription Identifiers.
+        (1 + made) * (bytes + 64 + 6 * made)
+    }
+
+    /// Looks at what was sent.
+    fn look(&mut self) {
+        let out = self.link.sent();
+        self.sent += out.len();
+        assert!(
+            self.sent <= self.allowed,
+            "{} of {}",
+            self.sent,
+            self.allowed
+        );
+        self.view.received(&out);
+    }
+}
+
 struct Script {
     rng: Rng,
     world: World,
@@ -157,7 +179,7 @@ impl Script {
                     sent: 0,
                 };
                 self.world.turn(&mut side.link);
-                self.look(&mut side);
+                side.look();
                 self.side = Some(side);
             }
         }
@@ -182,7 +204,7 @@ impl Script {
                 let payload = vec![b'p'; usize::from(rng.byte())];
                 self.world
                     .publish_from_elsewhere(topic, &payload, qos, retain);
-                side.allowed += self.copies(&side, payload.len() + 16);
+                side.allowed += side.copies(payload.len() + 16);
                 Vec::new()
             }
             10 => {
@@ -201,13 +223,6 @@ impl Script {
             }
         };
         self.feed(side, &bytes)
-    }
-
-    /// The most bytes that the copies of one message of `bytes` may have.
-    fn copies(&self, side: &Side, bytes: usize) -> usize {
-        let made = side.link.connection.session().subscriptions.len();
-        // One, and one for each shared subscription; each with all Subscription Identifiers.
-        (1 + made) * (bytes + 64 + 6 * made)
     }
 
     fn feed(&mut self, mut side: Side, bytes: &[u8]) -> Option<Side> {
@@ -248,7 +263,7 @@ impl Script {
             Ok(()) => {
                 assert_eq!(side.link.taken, packets.len());
                 assert!(!side.view.broken, "{bytes:02X?} is taken");
-                self.look(&mut side);
+                side.look();
                 let state = side.link.connection.session();
                 assert!(state.inflight() <= usize::from(INFLIGHT));
                 assert!(state.subscriptions.len() <= self.world.max_subscriptions);
@@ -265,19 +280,6 @@ impl Script {
                 None
             }
         }
-    }
-
-    /// Looks at what was sent.
-    fn look(&mut self, side: &mut Side) {
-        let out = side.link.sent();
-        side.sent += out.len();
-        assert!(
-            side.sent <= side.allowed,
-            "{} of {}",
-            side.sent,
-            side.allowed
-        );
-        side.view.received(&out);
     }
 
     fn over(&mut self, side: Side, end: &End) {

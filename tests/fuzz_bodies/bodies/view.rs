@@ -27,6 +27,16 @@ struct Owed {
     optional: bool,
 }
 
+/// How far the connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// CONNACK is to come, and nothing else.
+    Greeting,
+    Serving,
+    /// DISCONNECT has come, or a CONNACK that refuses: nothing may follow.
+    Over,
+}
+
 /// See the module.
 pub(super) struct View {
     version: Version,
@@ -43,9 +53,7 @@ pub(super) struct View {
     /// Those that an earlier connection left, and this one has not sent yet.
     pub(super) earlier: Vec<(u16, Stage)>,
     owed: Vec<Owed>,
-    greeted: bool,
-    /// DISCONNECT has come: nothing may follow.
-    over: bool,
+    phase: Phase,
     /// The client has sent something that no client may send.
     pub(super) broken: bool,
 }
@@ -65,8 +73,7 @@ impl View {
             inflight: Vec::new(),
             earlier: Vec::new(),
             owed: Vec::new(),
-            greeted: false,
-            over: false,
+            phase: Phase::Greeting,
             broken: false,
         }
     }
@@ -146,7 +153,6 @@ impl View {
                     self.owes(3 + publish.qos, id, 0);
                 }
             }
-            Read::Ack(4, id, ..) => self.forget(*id),
             Read::Ack(5, id, code, _) => {
                 let released = self.stage(*id) == Some(Stage::Released);
                 if *code < 0x80 {
@@ -163,6 +169,7 @@ impl View {
                 }
             }
             Read::Ack(6, id, ..) => self.owes(7, *id, 0),
+            // PUBACK and PUBCOMP.
             Read::Ack(_, id, ..) => self.forget(*id),
             Read::Subscribe(id, _, filters) => self.owes(9, *id, filters.len()),
             Read::Unsubscribe(id, filters) => {
@@ -185,15 +192,22 @@ impl View {
         let mut messages = Vec::new();
         while !bytes.is_empty() {
             let (packet, length) = server::next(&mut bytes, self.version);
-            assert!(!self.over, "{packet:?} after the end");
             assert!(length <= self.maximum_packet, "{packet:?} is too large"); // [MQTT-3.1.2-24]
             // [MQTT-3.2.0-1]
             let greets = matches!(packet, Sent::Connack(..));
-            assert!(self.greeted != greets, "{packet:?}");
+            let phase = if greets {
+                Phase::Greeting
+            } else {
+                Phase::Serving
+            };
+            assert_eq!(self.phase, phase, "{packet:?}");
             match packet {
                 Sent::Connack(_, code, properties) => {
-                    self.greeted = true;
-                    self.over = code != 0;
+                    self.phase = if code == 0 {
+                        Phase::Serving
+                    } else {
+                        Phase::Over
+                    };
                     self.told(&properties, true);
                 }
                 Sent::Publish(publish) => messages.push(self.message(publish)),
@@ -212,7 +226,7 @@ impl View {
                 }
                 Sent::Disconnect(_, properties) => {
                     self.told(&properties, true);
-                    self.over = true;
+                    self.phase = Phase::Over;
                 }
             }
         }
@@ -298,6 +312,6 @@ impl View {
 
     /// Whether DISCONNECT has come, or a CONNACK that refuses.
     pub(super) fn is_over(&self) -> bool {
-        self.over
+        self.phase == Phase::Over
     }
 }
