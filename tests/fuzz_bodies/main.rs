@@ -89,6 +89,11 @@ fn connection() {
 }
 
 #[test]
+fn relay() {
+    run(&bodies::RELAY, 4_000);
+}
+
+#[test]
 fn conf() {
     run(&bodies::CONF, 3_000);
 }

@@ -5,9 +5,11 @@ mod codec;
 mod conf;
 mod connection;
 mod containment;
+mod owed;
 mod packets;
 mod passwords;
 mod reading;
+mod relay;
 mod server;
 mod standard;
 mod view;
@@ -62,6 +64,9 @@ pub(crate) const AUTH: Body = body("auth", packets::auth, packets::auth_seeds);
 /// A whole connection: bytes in, virtual time.
 pub(crate) const CONNECTION: Body = body("connection", connection::run, connection::seeds);
 
+/// Two connections: what one sends is written again for the other.
+pub(crate) const RELAY: Body = body("relay", relay::run, relay::seeds);
+
 /// Arbitrary bytes as a configuration file.
 pub(crate) const CONF: Body = body("conf", conf::run, conf::seeds);
 
@@ -75,7 +80,7 @@ pub(crate) const PASSWORDS: Body = body("passwords", passwords::run, passwords::
 pub(crate) const CONTAINMENT: Body = body("containment", containment::run, containment::seeds);
 
 /// All of them.
-pub(crate) const ALL: [Body; 13] = [
+pub(crate) const ALL: [Body; 14] = [
     CODEC,
     CONNECT,
     PUBLISH,
@@ -85,6 +90,7 @@ pub(crate) const ALL: [Body; 13] = [
     CONTROL,
     AUTH,
     CONNECTION,
+    RELAY,
     CONF,
     ACL,
     PASSWORDS,

@@ -294,6 +294,9 @@ impl View {
                 .1;
             assert_eq!(stage, Stage::Published(publish.qos), "{publish:?}");
         }
+        // One that was given up, for it is too large now, leaves a free identifier at QoS 1.
+        self.earlier
+            .retain(|entry| *entry != (id, Stage::Published(1)));
         assert_eq!(self.stage(id), None, "{publish:?} has an identifier in use"); // [MQTT-2.2.1-4]
         self.inflight.push((id, Stage::Published(publish.qos)));
         let count = self.inflight.len();

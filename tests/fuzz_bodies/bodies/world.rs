@@ -274,18 +274,20 @@ impl World {
             author: Arc::clone(&link.author),
         };
         let gate = Arc::clone(self.broker.gate());
-        let Decision::Admit(message) = gate.publish(&mut link.client, message, self.now) else {
-            panic!("nothing is refused here");
-        };
-        let (last, cache) = (&mut link.last, &mut self.cache);
-        let done = self
-            .broker
-            .publish(message, last, cache, self.now, &mut self.wakes);
-        self.wakes.drain().for_each(drop);
-        let (reason, text) = if done.retain_full {
-            (ReasonCode::QUOTA_EXCEEDED, Some("no room"))
-        } else {
-            (ReasonCode::SUCCESS, None)
+        let (reason, text) = match gate.publish(&mut link.client, message, self.now) {
+            Decision::Admit(message) => {
+                let (last, cache) = (&mut link.last, &mut self.cache);
+                let done = self
+                    .broker
+                    .publish(message, last, cache, self.now, &mut self.wakes);
+                self.wakes.drain().for_each(drop);
+                if done.retain_full {
+                    (ReasonCode::QUOTA_EXCEEDED, Some("no room"))
+                } else {
+                    (ReasonCode::SUCCESS, None)
+                }
+            }
+            _ => (ReasonCode::NOT_AUTHORIZED, Some("refused")),
         };
         let (qos, id) = (publish.qos, publish.packet_id);
         link.connection
