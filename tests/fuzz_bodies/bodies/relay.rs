@@ -188,7 +188,7 @@ impl Script {
         let mut identifier = None;
         if v5 {
             let choice = rng.byte();
-            options |= choice & 0x0C | (choice >> 4) % 3 << 4;
+            options |= choice & 0x0C | ((choice >> 4) % 3) << 4;
             (block, identifier) = *rng.pick(&[
                 ("()", None),
                 ("(0B 05)", Some(5)),
