@@ -255,8 +255,12 @@ impl Script {
         }
         if let Some(reader) = &mut self.reader {
             self.owed.settled(reader.taker, self.world.now);
-            for (id, stage) in std::mem::take(&mut reader.view.earlier) {
+            let earlier = std::mem::take(&mut reader.view.earlier);
+            for &(id, stage) in &earlier {
                 assert_ne!(stage, Stage::Released, "{id} was not released again");
+            }
+            let passed = std::mem::take(&mut reader.view.given_up);
+            for id in earlier.into_iter().map(|entry| entry.0).chain(passed) {
                 self.owed.stays_away(id, reader.taker, self.world.now);
             }
         }

@@ -52,6 +52,8 @@ pub(super) struct View {
     pub(super) inflight: Vec<(u16, Stage)>,
     /// Those that an earlier connection left, and this one has not sent yet.
     pub(super) earlier: Vec<(u16, Stage)>,
+    /// Those of them that it has not sent and will not send.
+    pub(super) given_up: Vec<u16>,
     owed: Vec<Owed>,
     phase: Phase,
     /// The client has sent something that no client may send.
@@ -72,6 +74,7 @@ impl View {
             aliases: HashMap::new(),
             inflight: Vec::new(),
             earlier: Vec::new(),
+            given_up: Vec::new(),
             owed: Vec::new(),
             phase: Phase::Greeting,
             broken: false,
@@ -80,11 +83,19 @@ impl View {
 
     /// The session goes on on another connection: what was not acknowledged may come again.
     pub(super) fn resumes(&mut self, before: &Self) {
-        self.earlier.clone_from(&before.earlier);
-        for &entry in &before.inflight {
-            self.earlier.retain(|known| known.0 != entry.0);
-            self.earlier.push(entry);
+        // Those come first that were sent first: new ones had to wait for all the earlier ones.
+        self.earlier = [&before.inflight[..], &before.earlier].concat();
+    }
+
+    /// A message of an earlier connection is sent again, or released again. Those before it were not,
+    /// and have had their turn [MQTT-4.6.0-1].
+    fn again(&mut self, id: u16) -> Option<Stage> {
+        let at = self.earlier.iter().position(|entry| entry.0 == id)?;
+        for (id, stage) in self.earlier.drain(..at) {
+            assert_eq!(stage, Stage::Published(1), "{id} was passed over");
+            self.given_up.push(id);
         }
+        Some(self.earlier.remove(0).1)
     }
 
     /// The client writes `bytes`; gives the packets that are whole now. What the server takes of them
@@ -287,11 +298,7 @@ impl View {
         };
         if publish.dup {
             // Only on another connection than the first [MQTT-4.4.0-2].
-            let at = self.earlier.iter().position(|entry| entry.0 == id);
-            let stage = self
-                .earlier
-                .remove(at.expect("one of an earlier connection"))
-                .1;
+            let stage = self.again(id).expect("one of an earlier connection");
             assert_eq!(stage, Stage::Published(publish.qos), "{publish:?}");
         }
         // One that was given up, for it is too large now, leaves a free identifier at QoS 1.
