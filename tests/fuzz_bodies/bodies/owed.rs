@@ -161,6 +161,15 @@ impl Owed {
         }
     }
 
+    /// The subscriber's session has ended; what is retained stays.
+    pub(super) fn forget(&mut self) {
+        *self = Self {
+            retained: std::mem::take(&mut self.retained),
+            batch: self.batch,
+            ..Self::default()
+        };
+    }
+
     /// The connection of the subscriber has ended.
     pub(super) fn cut(&mut self) {
         for copy in &mut self.copies[0] {

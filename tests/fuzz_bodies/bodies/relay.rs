@@ -117,21 +117,29 @@ impl Script {
             // What was too large for it is forgotten, and is not to be told from what waits.
             self.settles();
         }
-        if let Some(mut reader) = self.reader.take() {
-            let left = self.world.end(reader.link, &End::Left);
-            let messages = reader.view.received(&left);
-            for message in messages {
-                self.owed.received(&message, reader.taker, self.world.now);
+        let old = self.reader.take();
+        let (old, mut before) = match old {
+            Some(reader) if self.rng.below(2) == 0 => {
+                let left = self.world.end(reader.link, &End::Left);
+                self.reader_gone(reader.view, reader.taker, &left);
+                (None, None)
             }
-            self.before = Some(reader.view);
-            self.owed.cut();
+            Some(reader) => (Some(reader.link), Some((reader.view, reader.taker))),
+            None => (None, None),
+        };
+        let (bytes, clean) = reader_connects(&mut self.rng);
+        let (link, left) = self.world.connect_over(&bytes, old);
+        if let Some((view, taker)) = before.take() {
+            self.reader_gone(view, taker, &left);
         }
-        let bytes = reader_connects(&mut self.rng);
         let Some(Read::Connect(connect)) = standard::read(&bytes, None, &LIMITS) else {
             panic!("{bytes:02X?}");
         };
         let mut view = View::new(&connect, LIMITS);
-        if let Some(before) = self.before.take() {
+        let before = self.before.take();
+        if clean {
+            self.owed.forget();
+        } else if let Some(before) = before {
             view.resumes(&before);
         }
         let maximum = connect.properties.number(0x27).unwrap_or(u32::MAX);
@@ -139,9 +147,18 @@ impl Script {
             version: connect.version,
             maximum: usize::try_from(maximum).unwrap(),
         };
-        let link = self.world.connect(&bytes).expect("it is let in");
+        let link = link.expect("it is let in");
         self.reader = Some(Reader { link, view, taker });
         self.reader_takes();
+    }
+
+    /// The reader's connection is over; `left` is what it was sent last.
+    fn reader_gone(&mut self, mut view: View, taker: Taker, left: &[u8]) {
+        for message in view.received(left) {
+            self.owed.received(&message, taker, self.world.now);
+        }
+        self.before = Some(view);
+        self.owed.cut();
     }
 
     /// The reader's connection has a turn, and what it is sent is looked at.
@@ -377,22 +394,26 @@ fn may_be_written(topic: &str) -> bool {
     levels.len() <= 200 && !matches!(levels[0], "$SYS" | "$CONTROL" | "$share")
 }
 
-/// The CONNECT of a reader whose session never ends.
-fn reader_connects(rng: &mut Rng) -> Vec<u8> {
+/// The CONNECT of a reader whose session goes on, and whether it begins anew. One of 3.x that begins
+/// anew has a session that ends with its connection, and is not among them.
+fn reader_connects(rng: &mut Rng) -> (Vec<u8>, bool) {
     match *rng.pick(&VERSIONS) {
-        Version::V31 => wire(r#"10 ("MQIsdp" 03 00 00 00 "r")"#),
-        Version::V311 => wire(r#"10 ("MQTT" 04 00 00 00 "r")"#),
+        Version::V31 => (wire(r#"10 ("MQIsdp" 03 00 00 00 "r")"#), false),
+        Version::V311 => (wire(r#"10 ("MQTT" 04 00 00 00 "r")"#), false),
         Version::V5 => {
             let (maximum, aliases) = (1 + rng.below(8), rng.below(5));
             let size = *rng.pick(&[0xFFFF, 40, 60, 100]);
             let problems = rng.below(2);
-            wire(&format!(
-                r#"10 ("MQTT" 05 00 00 00
+            let clean = rng.below(8) == 7;
+            let bytes = wire(&format!(
+                r#"10 ("MQTT" 05 {:02X} 00 00
                     (11 FF FF FF FF 21 00 {maximum:02X} 22 00 {aliases:02X} 17 {problems:02X}
                      27 00 00 {:02X} {:02X}) "r")"#,
+                u8::from(clean) << 1,
                 size >> 8,
                 size & 0xFF
-            ))
+            ));
+            (bytes, clean)
         }
     }
 }

@@ -109,6 +109,26 @@ impl World {
     /// # Errors
     /// What a client that is refused is sent.
     pub(super) fn connect(&mut self, bytes: &[u8]) -> Result<Link, Vec<u8>> {
+        self.connect_over(bytes, None).0
+    }
+
+    /// The same, while the client has a connection: that ends, and gives what it was sent last.
+    pub(super) fn connect_over(
+        &mut self,
+        bytes: &[u8],
+        old: Option<Link>,
+    ) -> (Result<Link, Vec<u8>>, Vec<u8>) {
+        let mut left = Vec::new();
+        let link = self.greet(bytes, old, &mut left);
+        (link, left)
+    }
+
+    fn greet(
+        &mut self,
+        bytes: &[u8],
+        old: Option<Link>,
+        left: &mut Vec<u8>,
+    ) -> Result<Link, Vec<u8>> {
         let mut out = Vec::new();
         let connect = match codec::decode_connect(bytes, &LIMITS) {
             Ok(connect) => connect,
@@ -141,6 +161,18 @@ impl World {
             self.now,
             &mut self.wakes,
         );
+        let claimed = match claimed {
+            Claimed::Wait {
+                session,
+                mut handover,
+            } => {
+                let old = old.expect("a connection that is told so");
+                *left = self.end(old, &End::Broke(ReasonCode::SESSION_TAKEN_OVER));
+                let handover = handover.try_recv().expect("handed over");
+                Broker::handed_over(session, handover)
+            }
+            claimed => claimed,
+        };
         let (session, state, present) = match claimed {
             Claimed::Granted {
                 session,
@@ -148,7 +180,7 @@ impl World {
                 present,
             } => (session, *state, present),
             Claimed::Refused(reason) => return Err(refuse(reason.reason_code())),
-            Claimed::Wait { .. } => panic!("a client connects once here"),
+            Claimed::Wait { .. } => panic!("nobody else has it"),
         };
         Ok(self.start(opening, session, state, present))
     }
@@ -394,6 +426,9 @@ impl World {
             self.deliver(link, delivery);
         }
         if !link.due.is_empty() || !link.replay.is_empty() {
+            // Only the client can open its window: until then what comes counts as waiting.
+            let held = link.connection.held();
+            link.session.mailbox.give_back(&mut link.queue, held);
             return;
         }
         let mut queue = std::mem::take(&mut link.queue);
