@@ -1,4 +1,5 @@
-//! The rows about connections: held idle, and opened and closed.
+//! The rows about what is held: connections, subscriptions, queued messages; and about connections
+//! that are opened and closed.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use crate::job::{Job, Outcome};
 use crate::link::{Opened, Opener};
 use crate::load::Reading;
 use crate::process::Sample;
+use crate::wire::PublishTemplate;
 
 /// Opens connections, waits, and reads what the broker's memory has grown by.
 pub(crate) fn idle(job: &Job, connections: usize) -> io::Result<Outcome> {
@@ -38,6 +40,72 @@ pub(crate) fn idle(job: &Job, connections: usize) -> io::Result<Outcome> {
         broker_peak_kib: after.peak_kib,
         rss_growth_kib: Some(after.rss_kib as i64 - before.rss_kib as i64),
         ..Outcome::default()
+    })
+}
+
+/// Filters in one SUBSCRIBE.
+const FILTERS: usize = 100;
+
+/// What the broker's memory has grown by while `work` made `count` things.
+fn grown(
+    job: &Job,
+    count: usize,
+    work: impl FnOnce() -> io::Result<Vec<Opened>>,
+) -> io::Result<Outcome> {
+    let settle = Duration::from_millis(job.measure_ms.min(2000));
+    thread::sleep(settle);
+    let before = Sample::of(job.broker_pid)?;
+    let held = work()?;
+    thread::sleep(settle);
+    let after = Sample::of(job.broker_pid)?;
+    drop(held);
+    Ok(Outcome {
+        delivered: count as u64,
+        expected: count as u64,
+        counted: count as u64,
+        broker_rss_kib: after.rss_kib,
+        broker_peak_kib: after.peak_kib,
+        rss_growth_kib: Some(after.rss_kib as i64 - before.rss_kib as i64),
+        ..Outcome::default()
+    })
+}
+
+/// Opens connections, then subscribes each of them to filters of its own.
+pub(crate) fn subscriptions(job: &Job, connections: usize, of_each: usize) -> io::Result<Outcome> {
+    let opener = Opener::new(job)?;
+    let mut held = (0..connections)
+        .map(|number| opener.open(number))
+        .collect::<io::Result<Vec<_>>>()?;
+    grown(job, connections * of_each, || {
+        for (connection, opened) in held.iter_mut().enumerate() {
+            let filters: Vec<String> = (0..of_each)
+                .map(|number| format!("site/{connection}/device/{number}/state"))
+                .collect();
+            for some in filters.chunks(FILTERS) {
+                opened.subscribe(some, 1)?;
+            }
+        }
+        Ok(held)
+    })
+}
+
+/// Makes sessions whose clients go away, then publishes to each.
+pub(crate) fn queued(job: &Job, sessions: usize, for_each: usize) -> io::Result<Outcome> {
+    let opener = Opener::new(job)?;
+    for session in 0..sessions {
+        let mut opened = opener.open_kept(session)?;
+        opened.subscribe(&[format!("away/{session}")], 1)?;
+        opened.disconnect();
+    }
+    grown(job, sessions * for_each, || {
+        let mut publisher = opener.open(sessions)?;
+        for session in 0..sessions {
+            let template = PublishTemplate::new(&format!("away/{session}"), 1, 64);
+            for _ in 0..for_each {
+                publisher.publish_acked(&template)?;
+            }
+        }
+        Ok(vec![publisher])
     })
 }
 

@@ -27,6 +27,16 @@ pub(crate) enum Load {
     Idle {
         connections: usize,
     },
+    /// Filters that differ, over some connections.
+    Subscriptions {
+        connections: usize,
+        of_each: usize,
+    },
+    /// Messages of 64 bytes for sessions whose clients are away, each for one of them.
+    Queued {
+        sessions: usize,
+        for_each: usize,
+    },
     /// Connect, CONNACK, DISCONNECT, again and again.
     Connects {
         threads: usize,
@@ -85,7 +95,7 @@ pub(crate) struct Outcome {
     pub(crate) broker_peak_kib: u64,
     pub(crate) generator_cpu_s: f64,
     pub(crate) latency_us: Option<Latency>,
-    /// Growth of the broker's resident memory by idle connections.
+    /// Growth of the broker's resident memory by what is held.
     pub(crate) rss_growth_kib: Option<i64>,
 }
 

@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::job::Job;
-use crate::wire::{self, Frame};
+use crate::wire::{self, Frame, PublishTemplate, Stamp};
 
 const SETUP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -42,6 +42,15 @@ impl Opener {
 
     /// Connects and reads the CONNACK; `number` names the client and its user.
     pub(crate) fn open(&self, number: usize) -> io::Result<Opened> {
+        self.open_with(number, true)
+    }
+
+    /// As [`Opener::open`], with a session that is kept.
+    pub(crate) fn open_kept(&self, number: usize) -> io::Result<Opened> {
+        self.open_with(number, false)
+    }
+
+    fn open_with(&self, number: usize, clean_session: bool) -> io::Result<Opened> {
         let stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SETUP_TIMEOUT))?;
@@ -58,7 +67,11 @@ impl Opener {
         let mut opened = Opened { stream, tls };
         let user = format!("user{number}");
         let credentials = self.users.then_some((user.as_str(), "benchmark"));
-        opened.write_all(&wire::connect(&format!("bench-{number}"), credentials))?;
+        opened.write_all(&wire::connect(
+            &format!("bench-{number}"),
+            clean_session,
+            credentials,
+        ))?;
         let connack = opened.read_packet()?;
         if connack != [wire::CONNACK << 4, 2, 0, 0] {
             return Err(io::Error::other(format!(
@@ -107,6 +120,23 @@ impl Opened {
         let granted = frame.body.get(2..).unwrap_or_default();
         if frame.kind() != wire::SUBACK || granted != vec![qos; filters.len()] {
             return Err(io::Error::other(format!("SUBACK {suback:?}")));
+        }
+        Ok(())
+    }
+
+    /// Publishes at QoS 1 and waits for the acknowledgement.
+    pub(crate) fn publish_acked(&mut self, template: &PublishTemplate) -> io::Result<()> {
+        let mut packet = Vec::new();
+        let stamp = Stamp {
+            stream: 0,
+            sequence: 0,
+            sent_ns: 0,
+        };
+        template.append(&mut packet, 1, &stamp);
+        self.write_all(&packet)?;
+        let puback = self.read_packet()?;
+        if puback != [wire::PUBACK << 4, 2, 0, 1] {
+            return Err(io::Error::other(format!("PUBACK {puback:?}")));
         }
         Ok(())
     }

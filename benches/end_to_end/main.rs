@@ -94,6 +94,11 @@ fn generate(job: &str) -> io::Result<()> {
     let outcome: Outcome = match &job.load {
         Load::Messages(messages) => load::run(&job, messages)?,
         Load::Idle { connections } => hold::idle(&job, *connections)?,
+        Load::Subscriptions {
+            connections,
+            of_each,
+        } => hold::subscriptions(&job, *connections, *of_each)?,
+        Load::Queued { sessions, for_each } => hold::queued(&job, *sessions, *for_each)?,
         Load::Connects { threads } => hold::connects(&job, *threads)?,
     };
     println!("{}", serde_json::to_string(&outcome)?);

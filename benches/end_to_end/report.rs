@@ -32,8 +32,8 @@ pub(crate) struct Run {
     broker: String,
     round: usize,
     start_ms: f64,
-    /// What the row is about: microseconds of CPU for each delivery, KiB for each connection, or
-    /// connections for each second of CPU.
+    /// What the row is about: microseconds of CPU for each delivery, KiB for each connection, bytes for
+    /// each subscription or queued message, or connections for each second of CPU.
     figure: f64,
     outcome: Outcome,
 }
@@ -50,6 +50,9 @@ impl Run {
         let figure = match row.load {
             Load::Messages(_) => outcome.broker_cpu_s * 1e6 / counted,
             Load::Idle { .. } => outcome.rss_growth_kib.unwrap_or_default() as f64 / counted,
+            Load::Subscriptions { .. } | Load::Queued { .. } => {
+                outcome.rss_growth_kib.unwrap_or_default() as f64 * 1024.0 / counted
+            }
             Load::Connects { .. } => counted / outcome.broker_cpu_s.max(1e-9),
         };
         Self {
@@ -107,6 +110,7 @@ impl Report {
         let (unit, goal) = match row.goal {
             Goal::CpuTimes(times) => ("us", format!("<= {times}")),
             Goal::Kib(kib) => ("KiB", format!("<= {kib} KiB")),
+            Goal::Bytes(bytes) => ("B", format!("<= {bytes} B")),
             Goal::ConnectsTimes(times) => ("/s", format!(">= {times}")),
         };
         for name in names {

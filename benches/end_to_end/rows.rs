@@ -25,6 +25,8 @@ pub(crate) enum Goal {
     CpuTimes(f64),
     /// Resident KiB per connection.
     Kib(f64),
+    /// Resident bytes for each thing that is held.
+    Bytes(f64),
     /// Connections per CPU second at least so many times mosquitto's.
     ConnectsTimes(f64),
 }
@@ -64,6 +66,14 @@ impl Row {
             Load::Messages(messages) => Load::Messages(messages),
             Load::Idle { connections } => Load::Idle {
                 connections: connections / 50,
+            },
+            Load::Subscriptions { of_each, .. } => Load::Subscriptions {
+                connections: 2,
+                of_each: of_each / 10,
+            },
+            Load::Queued { for_each, .. } => Load::Queued {
+                sessions: 2,
+                for_each: for_each / 10,
             },
             Load::Connects { .. } => Load::Connects { threads: 2 },
         };
@@ -190,6 +200,24 @@ pub(crate) fn all() -> Vec<Row> {
             Goal::Kib(10.0),
         )
         .tls(),
+        Row::held(
+            "subscriptions",
+            "resident bytes per subscription (100 connections x 1,000 filters)",
+            Load::Subscriptions {
+                connections: 100,
+                of_each: 1_000,
+            },
+            Goal::Bytes(1_000.0),
+        ),
+        Row::held(
+            "queued",
+            "resident bytes per queued message of 64 B (100 absent sessions x 1,000)",
+            Load::Queued {
+                sessions: 100,
+                for_each: 1_000,
+            },
+            Goal::Bytes(500.0),
+        ),
         Row::held(
             "connects",
             "connect and disconnect, per broker CPU second",

@@ -25,10 +25,15 @@ pub(crate) struct Stamp {
 
 const STAMP_BYTES: usize = 20;
 
-/// A CONNECT with Clean Session and no keep alive: the runs are shorter than any.
-pub(crate) fn connect(client_id: &str, credentials: Option<(&str, &str)>) -> Vec<u8> {
+/// A CONNECT without keep alive: the runs are shorter than any.
+pub(crate) fn connect(
+    client_id: &str,
+    clean_session: bool,
+    credentials: Option<(&str, &str)>,
+) -> Vec<u8> {
     let mut body = b"\x00\x04MQTT\x04".to_vec();
-    body.push(if credentials.is_some() { 0xC2 } else { 0x02 });
+    let named = if credentials.is_some() { 0xC0 } else { 0 };
+    body.push(named | u8::from(clean_session) << 1);
     body.extend([0, 0]);
     push_text(&mut body, client_id);
     if let Some((username, password)) = credentials {

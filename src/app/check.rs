@@ -175,7 +175,12 @@ fn sentence(arguments: &Explain, what: &str, explanation: &Explanation) -> Strin
     }
     if let Some(reason) = explanation.reason {
         text.push_str(&format!("reason: {reason} [{}]\n", reason.label()));
-        text.push_str(&format!("code:   {}\n", reason.reason_code()));
+        let code = reason.reason_code();
+        let code = match &arguments.action {
+            ExplainAction::Publish { .. } => code.in_puback(),
+            ExplainAction::Subscribe { .. } => code.in_suback(),
+        };
+        text.push_str(&format!("code:   {code}\n"));
     }
     if let Some(witness) = &explanation.witness {
         text.push_str(&format!(

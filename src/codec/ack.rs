@@ -42,6 +42,42 @@ impl AckKind {
     }
 }
 
+impl ReasonCode {
+    /// What is said in PUBACK and PUBREC: only some codes may stand there, the others become the
+    /// nearest that may.
+    #[must_use]
+    pub fn in_puback(self) -> Self {
+        match self {
+            Self::SUCCESS
+            | Self::NO_MATCHING_SUBSCRIBERS
+            | Self::UNSPECIFIED_ERROR
+            | Self::IMPLEMENTATION_SPECIFIC_ERROR
+            | Self::NOT_AUTHORIZED
+            | Self::TOPIC_NAME_INVALID
+            | Self::PACKET_IDENTIFIER_IN_USE
+            | Self::QUOTA_EXCEEDED
+            | Self::PAYLOAD_FORMAT_INVALID => self,
+            // A message too large, or one too many in a second, is one over a quota.
+            Self::PACKET_TOO_LARGE | Self::MESSAGE_RATE_TOO_HIGH => Self::QUOTA_EXCEEDED,
+            _ => Self::NOT_AUTHORIZED,
+        }
+    }
+
+    /// What is said in SUBACK for a filter that is refused [MQTT-3.9.3-2].
+    #[must_use]
+    pub fn in_suback(self) -> Self {
+        match self {
+            Self::TOPIC_NAME_INVALID => Self::TOPIC_FILTER_INVALID,
+            Self::MESSAGE_RATE_TOO_HIGH => Self::QUOTA_EXCEEDED,
+            Self::TOPIC_FILTER_INVALID
+            | Self::QUOTA_EXCEEDED
+            | Self::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
+            | Self::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED => self,
+            _ => Self::NOT_AUTHORIZED,
+        }
+    }
+}
+
 /// An acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {

@@ -143,17 +143,15 @@ impl Serving {
         if by_rate && self.client.rate_action() == RateAction::Disconnect {
             return Err(End::Rate);
         }
-        // PUBACK and PUBREC have no rate code; quota exceeded is what the standard offers there.
-        let reason = if by_rate {
-            ReasonCode::QUOTA_EXCEEDED
-        } else {
-            denial.reason.reason_code()
-        };
-        if !self.connection.version().is_v5() && self.listener.disconnect_denied_mqtt3 {
+        let reason = denial.reason.reason_code();
+        // An acknowledgement would say that it is kept [MQTT-4.8.0-2 in 3.1.1].
+        let would_lie = denial.reason == DenyReason::RetainQuota && qos != QoS::AtMostOnce;
+        let ends = would_lie || self.listener.disconnect_denied_mqtt3;
+        if !self.connection.version().is_v5() && ends {
             return Err(End::Denied(reason));
         }
         let text = Some(denial.reason.told());
-        self.answer(qos, packet_id, publish_code(reason), text, core);
+        self.answer(qos, packet_id, reason.in_puback(), text, core);
         Ok(())
     }
 
@@ -192,21 +190,4 @@ pub(crate) fn will_message(
             .and_then(|seconds| Message::expiry(seconds.saturating_add(will.delay_s), now)),
         author: Arc::clone(author),
     })
-}
-
-/// Only some codes may stand in PUBACK and PUBREC; the others become the nearest that may.
-fn publish_code(reason: ReasonCode) -> ReasonCode {
-    match reason {
-        ReasonCode::SUCCESS
-        | ReasonCode::UNSPECIFIED_ERROR
-        | ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR
-        | ReasonCode::NOT_AUTHORIZED
-        | ReasonCode::TOPIC_NAME_INVALID
-        | ReasonCode::PACKET_IDENTIFIER_IN_USE
-        | ReasonCode::QUOTA_EXCEEDED
-        | ReasonCode::PAYLOAD_FORMAT_INVALID => reason,
-        // 0x95 is not among PUBACK's codes; a message too large is one over a quota.
-        ReasonCode::PACKET_TOO_LARGE => ReasonCode::QUOTA_EXCEEDED,
-        _ => ReasonCode::NOT_AUTHORIZED,
-    }
 }

@@ -34,21 +34,9 @@ const INVALID: Refusal = Refusal {
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         Self {
-            code: suback_code(denial.reason.reason_code()),
+            code: denial.reason.reason_code().in_suback(),
             text: denial.reason.told(),
         }
-    }
-}
-
-/// Only some codes may stand in SUBACK; the others become the nearest that may [MQTT-3.9.3-2].
-fn suback_code(reason: ReasonCode) -> ReasonCode {
-    match reason {
-        ReasonCode::TOPIC_NAME_INVALID => ReasonCode::TOPIC_FILTER_INVALID,
-        ReasonCode::MESSAGE_RATE_TOO_HIGH => ReasonCode::QUOTA_EXCEEDED,
-        ReasonCode::QUOTA_EXCEEDED
-        | ReasonCode::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED
-        | ReasonCode::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED => reason,
-        _ => ReasonCode::NOT_AUTHORIZED,
     }
 }
 

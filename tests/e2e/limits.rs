@@ -39,6 +39,22 @@ fn trickled_bytes_buy_no_time() {
 }
 
 #[test]
+fn trickled_bytes_of_a_tls_handshake_buy_no_time() {
+    let site = site("connect_timeout 1");
+    let broker = site.start();
+    let mut raw = Raw::plain(site.tls, 4);
+    // A ClientHello of 512 bytes begins like this.
+    let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
+    hello.resize(517, 0);
+    let sent = hello.iter().take_while(|byte| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        raw.try_send(&[**byte]).is_ok()
+    });
+    assert!(sent.count() < hello.len());
+    broker.metric_becomes("portcullis_connect_timeouts_total{stage=\"tls\"}", 1.0);
+}
+
+#[test]
 fn connections_over_the_limit_of_a_listener_are_refused() {
     let site = site("");
     site.on_plain_listener("max_connections 1");

@@ -98,7 +98,8 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
 }
 
 #[test]
-fn mqtt_3_1_2_26_and_3_3_2_10_to_11_we_set_aliases_up_to_the_clients_maximum_and_never_above() {
+fn mqtt_3_1_2_26_and_3_3_2_10_and_3_3_2_11_we_set_aliases_up_to_the_clients_maximum_and_never_above()
+ {
     let mut peer = offering(2);
     for topic in ["a", "b", "c", "a", "b", "c"] {
         peer.deliver_all(QoS::AtMostOnce, topic, &["x"]);
