@@ -85,7 +85,7 @@ fn auth() {
 
 #[test]
 fn connection() {
-    run(&bodies::CONNECTION, 40_000);
+    run(&bodies::CONNECTION, 15_000);
 }
 
 #[test]

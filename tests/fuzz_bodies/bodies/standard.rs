@@ -255,13 +255,7 @@ fn connect(flags: u8, fields: &mut Fields<'_>, limits: &Limits) -> Option<Read> 
     }
     let bits = fields.byte()?;
     let has = |bit: u8| bits & bit != 0;
-    let (will_qos, retain) = (bits / 8 % 4, has(0x20));
-    // [MQTT-3.1.2-3], [MQTT-3.1.2-11] to [MQTT-3.1.2-13], [MQTT-3.1.2-22 in 3.1.1]
-    let wrong = (has(0x01) && version != Version::V31)
-        || will_qos == 3
-        || (!has(0x04) && (will_qos > 0 || retain))
-        || (version != Version::V5 && has(0x40) && !has(0x80));
-    if wrong {
+    if !connect_flags_are_right(bits, version) {
         return None;
     }
     let keep_alive = u16::try_from(fields.number(2)?).unwrap();
@@ -281,8 +275,8 @@ fn connect(flags: u8, fields: &mut Fields<'_>, limits: &Limits) -> Option<Read> 
         will = Some(Will {
             topic,
             payload: fields.binary()?.to_vec(),
-            qos: will_qos,
-            retain,
+            qos: bits / 8 % 4,
+            retain: has(0x20),
             properties,
         });
     }
@@ -309,4 +303,14 @@ fn connect(flags: u8, fields: &mut Fields<'_>, limits: &Limits) -> Option<Read> 
             password,
         }))
     })
+}
+
+/// [MQTT-3.1.2-3], [MQTT-3.1.2-11] to [MQTT-3.1.2-13], [MQTT-3.1.2-22 in 3.1.1].
+fn connect_flags_are_right(bits: u8, version: Version) -> bool {
+    let has = |bit: u8| bits & bit != 0;
+    let will_qos = bits / 8 % 4;
+    let reserved = has(0x01) && version != Version::V31;
+    let no_will = !has(0x04) && (will_qos > 0 || has(0x20));
+    let password_alone = version != Version::V5 && has(0x40) && !has(0x80);
+    will_qos < 3 && !reserved && !no_will && !password_alone
 }

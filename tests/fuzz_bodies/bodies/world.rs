@@ -17,7 +17,7 @@ use portcullis::policy::{
     BudgetSettings, Client, Decision, Denial, Gate, Observer, Policy, Request, SubscribeGuard, Who,
 };
 use portcullis::session::{
-    self, Connection, Goodbye, Incoming, ProtocolError, SessionState, Settings, Step, Will,
+    self, Connection, Goodbye, Incoming, Opening, ProtocolError, SessionState, Settings, Step, Will,
 };
 use portcullis::topic::{SubscriptionFilter, TopicName};
 
@@ -141,11 +141,9 @@ impl World {
         let mut refuse = |reason| {
             let mut out = std::mem::take(&mut out);
             codec::encode_connack(&mut out, version, &Connack::new(reason));
-            out.truncate(if within(out.len(), connect.maximum_packet_size) {
-                out.len()
-            } else {
-                0
-            });
+            if u32::try_from(out.len()).unwrap() > connect.maximum_packet_size {
+                out.clear(); // [MQTT-3.1.2-24]
+            }
             out
         };
         let opening = session::open(&connect, &self.settings, [7; 16])
@@ -153,41 +151,40 @@ impl World {
         if !opening.can_be_answered(&self.settings) {
             return Err(refuse(ReasonCode::PACKET_TOO_LARGE));
         }
-        let owner = Owner { username: None };
-        let claimed = self.broker.claim(
-            &opening.client_id,
-            &owner,
-            opening.clean_start,
-            self.now,
-            &mut self.wakes,
-        );
-        let claimed = match claimed {
-            Claimed::Wait {
-                session,
-                mut handover,
-            } => {
-                let old = old.expect("a connection that is told so");
-                *left = self.end(old, &End::Broke(ReasonCode::SESSION_TAKEN_OVER));
-                let handover = handover.try_recv().expect("handed over");
-                Broker::handed_over(session, handover)
-            }
-            claimed => claimed,
-        };
-        let (session, state, present) = match claimed {
+        match self.claim(&opening, old, left) {
             Claimed::Granted {
                 session,
                 state,
                 present,
-            } => (session, *state, present),
-            Claimed::Refused(reason) => return Err(refuse(reason.reason_code())),
+            } => Ok(self.start(opening, session, *state, present)),
+            Claimed::Refused(reason) => Err(refuse(reason.reason_code())),
             Claimed::Wait { .. } => panic!("nobody else has it"),
+        }
+    }
+
+    fn claim(&mut self, opening: &Opening, old: Option<Link>, left: &mut Vec<u8>) -> Claimed {
+        let claimed = self.broker.claim(
+            &opening.client_id,
+            &Owner { username: None },
+            opening.clean_start,
+            self.now,
+            &mut self.wakes,
+        );
+        let Claimed::Wait {
+            session,
+            mut handover,
+        } = claimed
+        else {
+            return claimed;
         };
-        Ok(self.start(opening, session, state, present))
+        let old = old.expect("a connection that is told so");
+        *left = self.end(old, &End::Broke(ReasonCode::SESSION_TAKEN_OVER));
+        Broker::handed_over(session, handover.try_recv().expect("handed over"))
     }
 
     fn start(
         &mut self,
-        opening: session::Opening,
+        opening: Opening,
         session: Arc<Session>,
         state: SessionState,
         present: bool,
@@ -550,8 +547,4 @@ impl Link {
     pub(super) fn sent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }
-}
-
-fn within(bytes: usize, maximum: u32) -> bool {
-    u32::try_from(bytes).is_ok_and(|bytes| bytes <= maximum)
 }
