@@ -38,17 +38,16 @@ impl Message {
         }
     }
 
-    /// A will of a session that ends with its connection.
+    /// A will of a session that ends with its connection: its delay is over at once, and what is left
+    /// of its interval is all of it (section 3.1.3.2.4).
     pub(super) fn of_will(will: &Will, now: Instant) -> Self {
-        let delay = u64::from(will.properties.number(0x18).unwrap_or(0));
-        let expires = expires_at(&will.properties, now);
         Self {
             topic: will.topic.clone(),
             payload: will.payload.clone(),
             qos: will.qos,
             retain: will.retain,
             properties: will.properties.forwarded(),
-            expires_at: expires.map(|at| at + Duration::from_secs(delay)),
+            expires_at: expires_at(&will.properties, now),
         }
     }
 
