@@ -64,6 +64,11 @@ pub(super) struct Made {
     pub(super) identifier: Option<u32>,
 }
 
+/// The filter of a shared subscription, behind its ShareName.
+fn after_name(rest: &str) -> &str {
+    rest.split_once('/').map_or("", |parts| parts.1)
+}
+
 /// One copy of a message.
 #[derive(Clone, Debug)]
 struct Copy {
@@ -73,6 +78,8 @@ struct Copy {
     identifiers: Vec<u32>,
     /// The copies of one batch may come in any order: retained messages have none.
     batch: usize,
+    /// It came as two that 3.x does not tell apart, for it has no Subscription Identifiers.
+    is_either: bool,
     /// It was of QoS 0, and the connection ended before it was sent.
     may_be_lost: bool,
 }
@@ -98,7 +105,7 @@ pub(super) struct Owed {
 
 impl Owed {
     /// A message was published; `away` if the subscriber is not connected.
-    pub(super) fn published(&mut self, message: Message, away: bool, now: Instant) {
+    pub(super) fn published(&mut self, message: &Message, away: bool, now: Instant) {
         if message.retain {
             if message.payload.is_empty() {
                 self.retained.remove(&message.topic);
@@ -106,29 +113,40 @@ impl Owed {
                 self.retained.insert(message.topic.clone(), message.clone());
             }
         }
-        let matching: Vec<Made> = self
-            .subscriptions
-            .iter()
-            .filter(|(filter, _)| obviously_matches(filter, &message.topic))
-            .map(|(_, made)| *made)
-            .collect();
-        let Some(granted) = matching.iter().map(|made| made.qos).max() else {
-            return;
-        };
-        let qos = message.qos.min(granted); // [MQTT-3.8.4-8]
-        if message.is_expired(now) || (away && qos == 0) {
+        if message.is_expired(now) {
             return;
         }
         self.batch += 1;
-        let copy = Copy {
-            qos,
-            retain: message.retain && matching.iter().any(|made| made.retain_as_published),
-            identifiers: matching.iter().filter_map(|made| made.identifier).collect(),
-            message,
-            batch: self.batch,
-            may_be_lost: false,
-        };
-        self.owe(copy);
+        let mut own = Vec::new();
+        let mut shared = Vec::new();
+        for (filter, made) in &self.subscriptions {
+            match filter.strip_prefix("$share/") {
+                None if obviously_matches(filter, &message.topic) => own.push(*made),
+                Some(rest) if obviously_matches(after_name(rest), &message.topic) => {
+                    shared.push(vec![*made]);
+                }
+                _ => {}
+            }
+        }
+        // One copy for all its own, and one for each group, of which it is the only member.
+        for matching in shared.into_iter().chain([own]) {
+            let Some(granted) = matching.iter().map(|made| made.qos).max() else {
+                continue;
+            };
+            let qos = message.qos.min(granted); // [MQTT-3.8.4-8]
+            if away && qos == 0 {
+                continue;
+            }
+            self.owe(Copy {
+                qos,
+                retain: message.retain && matching.iter().any(|made| made.retain_as_published),
+                identifiers: matching.iter().filter_map(|made| made.identifier).collect(),
+                message: message.clone(),
+                batch: self.batch,
+                is_either: false,
+                may_be_lost: false,
+            });
+        }
     }
 
     fn owe(&mut self, mut copy: Copy) {
@@ -140,7 +158,8 @@ impl Owed {
     pub(super) fn subscribed(&mut self, filter: &str, made: Made, handling: u8, now: Instant) {
         let is_new = self.subscriptions.insert(filter.to_owned(), made).is_none();
         self.batch += 1;
-        if handling == 2 || (handling == 1 && !is_new) {
+        // Shared subscriptions get no retained messages (section 4.8.2).
+        if handling == 2 || (handling == 1 && !is_new) || filter.starts_with("$share/") {
             return;
         }
         let matching = |message: &&Message| {
@@ -154,6 +173,7 @@ impl Owed {
                 identifiers: made.identifier.into_iter().collect(),
                 message,
                 batch: self.batch,
+                is_either: false,
                 may_be_lost: false,
             };
             self.owe(copy);
@@ -193,6 +213,14 @@ impl Owed {
         let Some(at) = copies.iter().position(|copy| copy.is(publish, taker, now)) else {
             panic!("nobody owes {publish:?}\n{copies:?}");
         };
+        let batch = copies[at].batch;
+        let is_same = |copy: &&mut Copy| copy.batch == batch && copy.is(publish, taker, now);
+        let same: Vec<&mut Copy> = copies.iter_mut().filter(is_same).collect();
+        if same.len() > 1 {
+            for copy in same {
+                copy.is_either = true;
+            }
+        }
         let copy = copies.remove(at);
         let mut index = 0;
         copies.retain(|earlier| {
@@ -244,7 +272,7 @@ impl Copy {
             && self.retain == publish.retain
             && (!told || self.message.properties == properties.forwarded())
             && (!told || self.expiry_left_s(now) == properties.number(0x02))
-            && (!told || self.identifiers == identifiers)
+            && (!told || self.is_either || self.identifiers == identifiers)
     }
 
     fn may_stay_away(&self, taker: Taker, now: Instant) -> bool {
@@ -267,6 +295,9 @@ impl Copy {
             let mut block = self.message.properties.len();
             if self.expiry_left_s(now).is_some() {
                 block += 5;
+            }
+            if self.is_either {
+                block += 3;
             }
             for &identifier in &self.identifiers {
                 block += 1 + variable(usize::try_from(identifier).unwrap());

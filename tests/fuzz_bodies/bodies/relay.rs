@@ -21,7 +21,18 @@ use crate::wire::{varint, wire};
 
 const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
 const TOPICS: [&str; 7] = ["a", "a/b", "x/b", "/", "é", "$s/a", "a/b/c/d/e/f/g"];
-const FILTERS: [&str; 8] = ["#", "a/#", "+/b", "a/b", "+", "/+", "$s/#", "é"];
+const FILTERS: [&str; 10] = [
+    "#",
+    "a/#",
+    "+/b",
+    "a/b",
+    "+",
+    "/+",
+    "$s/#",
+    "é",
+    "$share/g/#",
+    "$share/h/+/b",
+];
 const STEPS: usize = 80;
 
 /// Nothing is dropped for want of room.
@@ -205,7 +216,13 @@ impl Script {
         let mut identifier = None;
         if v5 {
             let choice = rng.byte();
-            options |= choice & 0x0C | ((choice >> 4) % 3) << 4;
+            // Shared subscriptions have no No Local [MQTT-3.8.3-4].
+            let flags = if filter.starts_with("$share") {
+                0x08
+            } else {
+                0x0C
+            };
+            options |= choice & flags | ((choice >> 4) % 3) << 4;
             (block, identifier) = *rng.pick(&[
                 ("()", None),
                 ("(0B 05)", Some(5)),
@@ -364,7 +381,7 @@ impl Script {
         }
         let now = self.world.now;
         let message = Message::of(publish, &topic, now);
-        self.owed.published(message, self.reader.is_none(), now);
+        self.owed.published(&message, self.reader.is_none(), now);
     }
 
     fn writer_goes(&mut self) {
@@ -382,7 +399,7 @@ impl Script {
         let will = writer.connect.will.filter(|_| wills);
         if let Some(will) = will {
             let message = Message::of_will(&will, now);
-            self.owed.published(message, self.reader.is_none(), now);
+            self.owed.published(&message, self.reader.is_none(), now);
         }
     }
 }
