@@ -12,8 +12,8 @@
 # one, or RUSTC_BOOTSTRAP=1 in the environment; the broker has no unsafe code of its own, so without
 # one little is missed and everything is many times as fast.
 #
-# What the targets found is kept in tests/fuzz/artifacts, which git ignores: make a test of it
-# (tests/fuzz_bodies/found.rs). `cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none TARGET FILE`
+# What the targets found is kept in tests/fuzz/artifacts, which git ignores: make a test of it where
+# the mistake was. `cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none TARGET FILE`
 # runs one input again. The corpus grows in tests/fuzz/corpus, ignored too: its beginnings are written
 # from the bodies (tests/fuzz_bodies/bodies), words for the mutations stand in tests/fuzz/mqtt.dict. A
 # few thousand inputs of each target are also run by `cargo test --test fuzz_bodies`.
