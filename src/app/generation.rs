@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::jwt::JwtSettings;
 use crate::auth::{
     Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
 };
@@ -54,6 +55,7 @@ pub(crate) struct Files {
     acls: HashMap<PathBuf, Arc<AclFile>>,
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
     tls: Vec<Option<Tls>>,
+    tokens: Vec<Option<Arc<JwtSettings>>>,
 }
 
 /// Reads a configuration and every file it names.
@@ -84,7 +86,7 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     }
 }
 
-struct Reader {
+pub(super) struct Reader {
     files: Files,
     diagnostics: Vec<Diagnostic>,
     unreadable: bool,
@@ -103,9 +105,11 @@ impl Reader {
             .as_ref()
             .and_then(|settings| self.tls(settings));
         self.files.tls.push(loaded);
+        let tokens = self.tokens(&listener.security.tokens);
+        self.files.tokens.push(tokens);
     }
 
-    fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
         match fs::read(&file.value) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -120,7 +124,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
         let bytes = self.bytes(file, what)?;
         let text = String::from_utf8(bytes).ok();
         if text.is_none() {
@@ -132,8 +136,12 @@ impl Reader {
         text
     }
 
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
     fn error(&mut self, origin: &Origin, message: String) {
-        self.diagnostics.push(Diagnostic::error(message).at(origin));
+        self.push(Diagnostic::error(message).at(origin));
     }
 
     fn acl(&mut self, file: &Located<PathBuf>) {
@@ -408,6 +416,7 @@ fn listener_state(
                 CertificateIdentity::Subject => Identity::Subject,
             }),
         passwords,
+        tokens: files.tokens.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),

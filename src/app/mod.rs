@@ -12,6 +12,7 @@ mod process;
 mod quickstart;
 mod running;
 mod serve;
+mod tokens;
 
 use std::io::Write;
 use std::process::ExitCode;

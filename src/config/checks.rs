@@ -268,6 +268,7 @@ impl Builder {
             group.allow_anonymous_origin = global.allow_anonymous_origin;
             group.allow_zero_length_clientid = global.allow_zero_length_clientid;
             group.auto_id_prefix = global.auto_id_prefix;
+            group.tokens = global.tokens;
         }
         if group.allow_anonymous_origin.is_none() {
             group.allow_anonymous = local_only;
@@ -350,8 +351,11 @@ impl Builder {
         if self.tainted.contains(&Owner::Global) {
             return;
         }
+        self.judge_tokens(&listener);
         let group = &listener.security;
-        let identified = group.password_file.is_some() || listener.certificate_identity.is_some();
+        let identified = group.password_file.is_some()
+            || group.tokens.is_on()
+            || listener.certificate_identity.is_some();
         if !group.allow_anonymous && !identified {
             self.problems.push(
                 Diagnostic::warning(format!("nobody can connect to listener {}", listener.bind))
@@ -367,6 +371,36 @@ impl Builder {
                 ))
                 .at(&listener.origin)
                 .help("write `password_file PATH`; without one, user names are not checked"),
+            );
+        }
+    }
+
+    /// A secret beside public keys invites to take one for the other; options without a key do nothing.
+    fn judge_tokens(&mut self, listener: &ListenerSettings) {
+        let tokens = &listener.security.tokens;
+        let secrets = tokens.secret_file.iter().map(|file| &file.origin);
+        let secret = secrets
+            .chain(tokens.secret_env.iter().map(|name| &name.origin))
+            .next();
+        let has_public = !tokens.public_keys.is_empty() || tokens.jwks_file.is_some();
+        if let Some(origin) = secret
+            && has_public
+        {
+            let message = "a secret and public keys for tokens on one listener";
+            let help = "keep one of them; two listeners can have one each (per_listener_settings)";
+            self.problems
+                .push(Diagnostic::error(message).at(origin).help(help));
+        }
+        let has_options = tokens.issuer.is_some()
+            || !tokens.audience.is_empty()
+            || !tokens.algorithms.is_empty()
+            || tokens.client_id_claim.is_some()
+            || tokens.revoked_file.is_some();
+        if has_options && !tokens.is_on() {
+            self.problems.push(
+                Diagnostic::error("there are settings for tokens and no key to verify them with")
+                    .at(&listener.origin)
+                    .help("write `jwt_public_key PATH`, `jwt_jwks_file PATH` or `jwt_secret_file PATH`"),
             );
         }
     }

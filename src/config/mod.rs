@@ -38,5 +38,5 @@ pub use settings::{
     DeniedPublish, DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, LimitSettings,
     ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener, ProcessSettings,
     ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard,
-    TlsSettings, TlsVersion, WebSockets,
+    TlsSettings, TlsVersion, TokenSettings, WebSockets,
 };

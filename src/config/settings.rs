@@ -60,6 +60,8 @@ pub struct SecurityGroup {
     pub acl_file: Option<Located<PathBuf>>,
     /// The password file.
     pub password_file: Option<Located<PathBuf>>,
+    /// Tokens.
+    pub tokens: TokenSettings,
     /// Whether a client without a user name may connect.
     pub allow_anonymous: bool,
     /// The line that set `allow_anonymous`, if one did.
@@ -68,6 +70,60 @@ pub struct SecurityGroup {
     pub allow_zero_length_clientid: bool,
     /// Begins every generated Client Identifier.
     pub auto_id_prefix: String,
+}
+
+/// What is asked of JSON Web Tokens. Taken only where a key is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Public keys in PEM.
+    pub public_keys: Vec<Located<PathBuf>>,
+    /// A JSON Web Key Set.
+    pub jwks_file: Option<Located<PathBuf>>,
+    /// A secret.
+    pub secret_file: Option<Located<PathBuf>>,
+    /// The environment variable that holds a secret.
+    pub secret_env: Option<Located<String>>,
+    /// Algorithms; empty for those that the keys allow.
+    pub algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// One of these must be in `aud`; empty if it is not looked at.
+    pub audience: Vec<String>,
+    /// The claim that is the user name.
+    pub username_claim: String,
+    /// The claim that the Client Identifier must be equal to.
+    pub client_id_claim: Option<String>,
+    /// How far clocks may be apart.
+    pub clock_skew: Duration,
+    /// Longest time from `iat` to `exp`.
+    pub max_lifetime: Option<Duration>,
+    /// Whether `jti` must be there.
+    pub require_jti: bool,
+    /// Tokens and subjects that were revoked.
+    pub revoked_file: Option<Located<PathBuf>>,
+}
+
+impl TokenSettings {
+    /// Whether tokens are taken at all.
+    pub fn is_on(&self) -> bool {
+        !self.public_keys.is_empty()
+            || self.jwks_file.is_some()
+            || self.secret_file.is_some()
+            || self.secret_env.is_some()
+    }
+
+    /// The line that names the first key.
+    pub fn origin(&self) -> Option<&Origin> {
+        let paths = self
+            .public_keys
+            .iter()
+            .chain(&self.jwks_file)
+            .chain(&self.secret_file);
+        paths
+            .map(|path| &path.origin)
+            .chain(self.secret_env.iter().map(|name| &name.origin))
+            .next()
+    }
 }
 
 /// Who may connect, and the guard.

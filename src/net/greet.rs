@@ -5,12 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, CertificateIdentity, Credentials, Exchange, Secret, Verdict};
+use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
 use crate::message::{Author, ClientId};
@@ -54,19 +54,23 @@ impl Proof {
     }
 
     /// Ends an authentication in session: the client must be who it was.
-    pub(crate) fn again(
-        exchange: Exchange,
-        data: Option<&[u8]>,
-        client: &Client,
-    ) -> Result<(Self, Vec<u8>), DenyReason> {
-        let (verdict, answer) = Authenticator::finish(exchange, data)?;
+    pub(crate) fn again(verdict: Verdict, client: &Client) -> Result<Self, DenyReason> {
         match verdict {
             Verdict::Accept {
                 username, proof, ..
-            } if username == client.who().username => Ok((Self { verdict: proof }, answer)),
+            } if username == client.who().username => Ok(Self { verdict: proof }),
             Verdict::Accept { .. } => Err(DenyReason::BadCredentials),
             Verdict::Reject(reason) => Err(reason),
         }
+    }
+
+    /// When it is over by itself: a token's end, clocks considered.
+    pub(crate) fn ends_at(&self, now: Instant) -> Option<Instant> {
+        let ends_at = SystemTime::UNIX_EPOCH + Duration::from_secs(self.verdict.ends_at_s()?);
+        let left = ends_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        now.checked_add(left)
     }
 
     pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
@@ -271,6 +275,7 @@ impl Greeting {
                 .await;
         }
         let credentials = Credentials {
+            client_id: opening.client_id.as_str().to_owned(),
             username: connect.username.map(str::to_owned),
             password: connect.password.map(Secret::from),
             certificate,
@@ -297,15 +302,19 @@ impl Greeting {
         let Some((method, _)) = &opening.authentication else {
             return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
         };
-        let (exchange, answer) =
-            listener
-                .authenticator
-                .begin(data, certificate)
-                .map_err(|reason| {
-                    let Arrival { shared, peer, .. } = &self.arrival;
-                    shared.authentication_failed(peer.ip(), reason);
-                    Failure::RefusedEarly(to, reason)
-                })?;
+        let client_id = opening.client_id.as_str();
+        let begun = listener
+            .authenticator
+            .begin(method, client_id, data, certificate)
+            .map_err(|reason| {
+                let Arrival { shared, peer, .. } = &self.arrival;
+                shared.authentication_failed(peer.ip(), reason);
+                Failure::RefusedEarly(to, reason)
+            })?;
+        let (exchange, answer) = match begun {
+            Begun::Challenge(exchange, answer) => (*exchange, answer),
+            Begun::Done(verdict) => return self.judged(opening, None, verdict, rest).await,
+        };
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
         codec::encode_auth(&mut out, reason, method, Some(&answer));

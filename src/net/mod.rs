@@ -172,7 +172,11 @@ impl Shared {
     }
 
     fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
-        if reason == DenyReason::BadCredentials && self.bans.failed(address, Instant::now()) {
+        let is_a_guess = matches!(
+            reason,
+            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
+        );
+        if is_a_guess && self.bans.failed(address, Instant::now()) {
             report::banned(self, address);
         }
     }

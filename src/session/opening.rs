@@ -128,7 +128,11 @@ impl Opening {
             topic_alias_maximum: (settings.topic_alias_maximum > 0)
                 .then_some(settings.topic_alias_maximum),
             authentication_method: self.authentication.as_ref().map(|(method, _)| &**method),
-            authentication_data: self.authentication.as_ref().map(|(_, data)| &**data),
+            authentication_data: self
+                .authentication
+                .as_ref()
+                .map(|(_, data)| &**data)
+                .filter(|data| !data.is_empty()),
             server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
             wildcard_available: (!settings.available.wildcards).then_some(false),
             shared_available: (!settings.available.shared).then_some(false),

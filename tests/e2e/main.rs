@@ -25,4 +25,5 @@ mod sessions;
 mod shipped;
 mod subscribing;
 mod support;
+mod tokens;
 mod websockets;
