@@ -14,7 +14,7 @@ use super::obviously_matches;
 const WORDS: [&str; 5] = ["a", "b", "", "z", "$s"];
 const FILTER_WORDS: [&str; 6] = ["a", "b", "", "+", "#", "$s"];
 /// In a pattern the last two stand for the client, whose names are words of topics.
-const RULE_WORDS: [&str; 8] = ["a", "b", "", "+", "#", "$s", "%u", "%c"];
+const PATTERN_WORDS: [&str; 8] = ["a", "b", "", "+", "#", "$s", "%u", "%c"];
 const USERNAME: &str = "a";
 const CLIENT_ID: &str = "b";
 const LEVELS: usize = 3;
@@ -59,9 +59,11 @@ pub(super) fn run(data: &[u8]) {
     };
     let mut acl = format!("user {USERNAME}\n");
     for _ in 0..=choices.below(6) {
-        let keyword = ["topic", "pattern"][choices.below(2)];
+        // In a topic rule they are text, which no topic here has.
+        let (keyword, words) =
+            [("topic", &FILTER_WORDS[..]), ("pattern", &PATTERN_WORDS)][choices.below(2)];
         let access = ["read", "deny", "readwrite", "write"][choices.below(4)];
-        let rule = choices.filter(&RULE_WORDS);
+        let rule = choices.filter(words);
         if check_filter(&rule).is_ok() {
             acl += &format!("{keyword} {access} {rule}\n");
         }

@@ -210,7 +210,8 @@ impl Owed {
             return;
         }
         let copies = &mut self.copies[usize::from(publish.qos)];
-        let Some(at) = copies.iter().position(|copy| copy.is(publish, taker, now)) else {
+        let is_it = |copy: &Copy| copy.is(publish, taker, now) && !copy.message.is_expired(now);
+        let Some(at) = copies.iter().position(is_it) else {
             panic!("nobody owes {publish:?}\n{copies:?}");
         };
         let batch = copies[at].batch;
