@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use crate::auth::jwt::JwtSettings;
 use crate::auth::{
-    Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
+    AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
+    PasswordFile, Verifier,
 };
 use crate::codec::{self, Version};
 use crate::config::{
-    self, CertificateIdentity, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
+    self, CertificateIdentity, ClientIdFrom, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
     ListenerSettings, LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
 };
 use crate::net::Drain;
-use crate::net::listener::ListenerState;
+use crate::net::listener::{ClientIdSource, ListenerState};
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::AclFile;
@@ -105,7 +106,7 @@ impl Reader {
             .as_ref()
             .and_then(|settings| self.tls(settings));
         self.files.tls.push(loaded);
-        let tokens = self.tokens(&listener.security.tokens);
+        let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
         self.files.tokens.push(tokens);
     }
 
@@ -414,6 +415,9 @@ fn listener_state(
             .map(|identity| match identity {
                 CertificateIdentity::CommonName => Identity::CommonName,
                 CertificateIdentity::Subject => Identity::Subject,
+                CertificateIdentity::Dns => Identity::Alternative(AlternativeName::Dns),
+                CertificateIdentity::Email => Identity::Alternative(AlternativeName::Email),
+                CertificateIdentity::Uri => Identity::Alternative(AlternativeName::Uri),
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),
@@ -445,6 +449,11 @@ fn listener_state(
             == DeniedSubscribe::Disconnect,
         disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
         use_username_as_client_id: listener.use_username_as_clientid,
+        client_id_from: listener.clientid_from.as_ref().map(|from| match from {
+            ClientIdFrom::User => ClientIdSource::User,
+            ClientIdFrom::Certificate => ClientIdSource::Certificate,
+            ClientIdFrom::Jwt(_) => ClientIdSource::Token,
+        }),
         connect_timeout: limits.connect_timeout,
         packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
@@ -488,6 +497,11 @@ fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session
             .map_or(u32::MAX, |time| {
                 u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
             }),
+        client_id_bytes: listener.clientid_min_length..=listener.clientid_max_length,
+        client_id_pattern: listener
+            .clientid_pattern
+            .as_ref()
+            .map(|pattern| pattern.0.clone()),
         client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
         available: listener.available,
         reason_strings: listener.reason_strings,

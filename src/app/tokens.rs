@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use crate::auth::Secret;
 use crate::auth::jwt::{JwtSettings, KeyError, KeySet, Revoked};
-use crate::config::{Diagnostic, Origin, TokenSettings};
+use crate::config::{ClientIdFrom, Diagnostic, Origin, TokenSettings};
 
 use super::generation::Reader;
 
 impl Reader {
     /// `None` if no tokens are taken, or if something is wrong, which is told.
-    pub(super) fn tokens(&mut self, settings: &TokenSettings) -> Option<Arc<JwtSettings>> {
+    pub(super) fn tokens(
+        &mut self,
+        settings: &TokenSettings,
+        client_id: Option<&ClientIdFrom>,
+    ) -> Option<Arc<JwtSettings>> {
         let origin = settings.origin()?.clone();
         let keys = self.token_keys(settings);
         let revoked = match &settings.revoked_file {
@@ -41,7 +45,10 @@ impl Reader {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             username_claim: settings.username_claim.clone(),
-            client_id_claim: settings.client_id_claim.clone(),
+            client_id_claim: match client_id {
+                Some(ClientIdFrom::Jwt(claim)) => Some(claim.clone()),
+                _ => None,
+            },
             clock_skew_s: settings.clock_skew.as_secs(),
             max_lifetime_s: settings.max_lifetime.map(|time| time.as_secs()),
             require_jti: settings.require_jti,

@@ -20,7 +20,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::policy::DenyReason;
 
-use super::certificate::CertificateIdentity;
+use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
 use super::jwt::{self, JwtSettings, Verified};
 use super::password_file::PasswordFile;
@@ -34,6 +34,8 @@ pub enum Identity {
     CommonName,
     /// `use_subject_as_username`: in its whole subject.
     Subject,
+    /// `certificate_identity san_dns|san_email|san_uri`: in its one alternative name of this kind.
+    Alternative(AlternativeName),
 }
 
 /// Answers whether a client certificate that was trusted once still is.
@@ -61,8 +63,8 @@ pub struct AuthenticatorSettings {
 /// What a client says of itself in CONNECT and has proved in TLS.
 #[derive(Debug)]
 pub struct Credentials {
-    /// The Client Identifier of the session.
-    pub client_id: String,
+    /// The Client Identifier of CONNECT; `None` if the client sent none.
+    pub client_id: Option<String>,
     /// User Name of CONNECT.
     pub username: Option<String>,
     /// Password of CONNECT.
@@ -117,6 +119,14 @@ impl Proof {
     /// The certificate of the TLS connection.
     pub fn certificate(&self) -> Option<&CertificateIdentity> {
         self.certificate.as_ref()
+    }
+
+    /// The Client Identifier that a token is for.
+    pub fn client_id(&self) -> Option<&str> {
+        match &self.basis {
+            Basis::Token { token, .. } => token.claims.client_id.as_deref(),
+            _ => None,
+        }
     }
 
     /// When it is over by itself, in seconds since 1970.
@@ -204,6 +214,7 @@ impl Authenticator {
             let username = match source {
                 Identity::CommonName => certificate.common_name(),
                 Identity::Subject => certificate.subject(),
+                Identity::Alternative(kind) => certificate.alternative_name(kind),
             };
             let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
             let username = Some(Arc::clone(username));
@@ -214,7 +225,7 @@ impl Authenticator {
             && let Some(password) = &password
             && jwt::looks_like_a_token(password.expose())
         {
-            return self.token(password.expose(), &client_id, certificate);
+            return self.token(password.expose(), client_id.as_deref(), certificate);
         }
         let Some(username) = username else {
             if !self.settings.allow_anonymous {
@@ -259,7 +270,7 @@ impl Authenticator {
     pub(super) fn token(
         &self,
         token: &[u8],
-        client_id: &str,
+        client_id: Option<&str>,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Verdict, DenyReason> {
         let tokens = self
@@ -269,7 +280,9 @@ impl Authenticator {
             .ok_or(DenyReason::BadAuthMethod)?;
         let verified = tokens.verify(token, now_s())?;
         let bound = verified.claims.client_id.as_deref();
-        if bound.is_some_and(|wanted| wanted != client_id) {
+        if let (Some(wanted), Some(sent)) = (bound, client_id)
+            && wanted != sent
+        {
             return Err(DenyReason::TokenClaims);
         }
         let username = Some(Arc::clone(&verified.username));

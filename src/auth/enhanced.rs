@@ -63,7 +63,7 @@ impl Authenticator {
         }
     }
 
-    /// Takes the first message of the client `client_id` by `method`.
+    /// Takes the first message by `method` of the client that calls itself `client_id`.
     ///
     /// # Errors
     /// The message is none of the method, the certificate is not what the listener wants, or the
@@ -71,7 +71,7 @@ impl Authenticator {
     pub fn begin(
         &self,
         method: &str,
-        client_id: &str,
+        client_id: Option<&str>,
         data: Option<&[u8]>,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Begun, DenyReason> {

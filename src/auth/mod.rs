@@ -24,7 +24,7 @@ pub use authenticator::{
     Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, Identity, Proof, Verdict,
 };
 pub use cache::{CacheSettings, CredentialCache};
-pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
+pub use certificate::{AlternativeName, CertificateDetails, CertificateIdentity, IdentityProblem};
 pub use counters::HashCounts;
 pub use enhanced::{Begun, Exchange, JWT_METHOD};
 pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};

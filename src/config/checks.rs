@@ -215,7 +215,7 @@ impl Builder {
         draft.settings.certificate_identity = match (tls.use_identity, tls.use_subject) {
             (true, _) => Some(CertificateIdentity::CommonName),
             (false, true) => Some(CertificateIdentity::Subject),
-            (false, false) => None,
+            (false, false) => tls.identity,
         };
     }
 
@@ -394,7 +394,6 @@ impl Builder {
         let has_options = tokens.issuer.is_some()
             || !tokens.audience.is_empty()
             || !tokens.algorithms.is_empty()
-            || tokens.client_id_claim.is_some()
             || tokens.revoked_file.is_some();
         if has_options && !tokens.is_on() {
             self.problems.push(
@@ -532,11 +531,13 @@ fn assemble_tls(
         "crlfile",
         "use_identity_as_username",
         "use_subject_as_username",
+        "certificate_identity",
     ] {
         let set = match name {
             "crlfile" => tls.crlfile.is_some(),
             "use_identity_as_username" => tls.use_identity,
-            _ => tls.use_subject,
+            "use_subject_as_username" => tls.use_subject,
+            _ => tls.identity.is_some(),
         };
         if set && !tls.require_certificate {
             let consequence = if name == "crlfile" {
@@ -552,6 +553,13 @@ fn assemble_tls(
                 .help("write `require_certificate true`"),
             );
         }
+    }
+    if tls.identity.is_some() && (tls.use_identity || tls.use_subject) {
+        problems.push(
+            Diagnostic::error("two lines say which name of a certificate is the user name")
+                .at(&line("certificate_identity"))
+                .help("keep `certificate_identity`, which can say all that the others do"),
+        );
     }
     let settings = TlsSettings {
         certfile,

@@ -91,8 +91,6 @@ pub struct TokenSettings {
     pub audience: Vec<String>,
     /// The claim that is the user name.
     pub username_claim: String,
-    /// The claim that the Client Identifier must be equal to.
-    pub client_id_claim: Option<String>,
     /// How far clocks may be apart.
     pub clock_skew: Duration,
     /// Longest time from `iat` to `exp`.
@@ -459,6 +457,14 @@ pub struct ListenerSettings {
     pub certificate_identity: Option<CertificateIdentity>,
     /// The user name replaces the Client Identifier.
     pub use_username_as_clientid: bool,
+    /// What the Client Identifier must be.
+    pub clientid_from: Option<ClientIdFrom>,
+    /// Shortest Client Identifier, in bytes.
+    pub clientid_min_length: usize,
+    /// Longest Client Identifier, in bytes.
+    pub clientid_max_length: usize,
+    /// What the whole Client Identifier must match.
+    pub clientid_pattern: Option<Pattern>,
     /// Prepended to every topic of its clients.
     pub mount_point: Option<String>,
     /// Connections on this listener.
@@ -522,6 +528,10 @@ impl ListenerSettings {
             tls: None,
             certificate_identity: None,
             use_username_as_clientid: false,
+            clientid_from: None,
+            clientid_min_length: 0,
+            clientid_max_length: 0,
+            clientid_pattern: None,
             mount_point: None,
             max_connections: None,
             websockets: false,
@@ -536,6 +546,29 @@ impl ListenerSettings {
         }
     }
 }
+
+/// What a Client Identifier must be equal to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientIdFrom {
+    /// The user name.
+    User,
+    /// The Common Name of the client certificate.
+    Certificate,
+    /// This claim of the token.
+    Jwt(String),
+}
+
+/// A regular expression; equal if it is written alike.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// What a listener with `protocol websockets` asks of its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -576,6 +609,12 @@ pub enum CertificateIdentity {
     CommonName,
     /// `use_subject_as_username`: its whole subject as RFC 2253 writes it.
     Subject,
+    /// Its one `dNSName`.
+    Dns,
+    /// Its one `rfc822Name`.
+    Email,
+    /// Its one `uniformResourceIdentifier`.
+    Uri,
 }
 
 /// TLS of one listener.

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +19,7 @@ use crate::session::{self, Connection, Opening, SessionState};
 
 use super::cores::Placed;
 use super::driver::Driver;
+use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
 use super::packets::{self, NoPacket};
 use super::publishing::will_message;
@@ -41,41 +42,6 @@ pub(crate) struct Arrival {
     pub(crate) placed: Placed,
     pub(crate) greeting: GreetPlace,
     pub(crate) accepted_at: Instant,
-}
-
-/// What a client's right to be connected rests on; asked again when users have changed.
-pub(crate) struct Proof {
-    verdict: crate::auth::Proof,
-}
-
-impl Proof {
-    pub(crate) fn certificate(&self) -> Option<CertificateIdentity> {
-        self.verdict.certificate().cloned()
-    }
-
-    /// Ends an authentication in session: the client must be who it was.
-    pub(crate) fn again(verdict: Verdict, client: &Client) -> Result<Self, DenyReason> {
-        match verdict {
-            Verdict::Accept {
-                username, proof, ..
-            } if username == client.who().username => Ok(Self { verdict: proof }),
-            Verdict::Accept { .. } => Err(DenyReason::BadCredentials),
-            Verdict::Reject(reason) => Err(reason),
-        }
-    }
-
-    /// When it is over by itself: a token's end, clocks considered.
-    pub(crate) fn ends_at(&self, now: Instant) -> Option<Instant> {
-        let ends_at = SystemTime::UNIX_EPOCH + Duration::from_secs(self.verdict.ends_at_s()?);
-        let left = ends_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        now.checked_add(left)
-    }
-
-    pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
-        listener.authenticator.still_holds(&self.verdict)
-    }
 }
 
 /// Why there is nothing MQTT could go over.
@@ -275,7 +241,7 @@ impl Greeting {
                 .await;
         }
         let credentials = Credentials {
-            client_id: opening.client_id.as_str().to_owned(),
+            client_id: sent_client_id(&opening).map(str::to_owned),
             username: connect.username.map(str::to_owned),
             password: connect.password.map(Secret::from),
             certificate,
@@ -302,7 +268,7 @@ impl Greeting {
         let Some((method, _)) = &opening.authentication else {
             return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
         };
-        let client_id = opening.client_id.as_str();
+        let client_id = sent_client_id(&opening);
         let begun = listener
             .authenticator
             .begin(method, client_id, data, certificate)
@@ -398,18 +364,9 @@ impl Greeting {
             }
         };
         shared.bans.succeeded(peer.ip());
-        if listener.use_username_as_client_id {
-            match &username {
-                Some(name) => {
-                    opening.client_id = ClientId::new(name);
-                    opening.assigned_client_id = false;
-                }
-                None => {
-                    let who = who(None, &opening.client_id, method);
-                    let denial = Denial::new(DenyReason::ClientIdRefused);
-                    return Err(Failure::Refused(to, Box::new(who), denial));
-                }
-            }
+        if let Err(reason) = settle_client_id(&mut opening, listener, username.as_deref(), &proof) {
+            let who = who(username, &opening.client_id, method);
+            return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), &listener.session);
         let who = who(username, &opening.client_id, method);

@@ -66,12 +66,25 @@ pub struct ListenerState {
     pub disconnect_denied_mqtt31_subscribe: bool,
     /// `use_username_as_clientid`.
     pub use_username_as_client_id: bool,
+    /// `clientid_from`.
+    pub client_id_from: Option<ClientIdSource>,
     /// `connect_timeout`: from accept to CONNECT, TLS included.
     pub connect_timeout: Duration,
     /// `packet_timeout`: from the first byte of a packet to its last.
     pub packet_timeout: Option<Duration>,
     /// `set_tcp_nodelay`.
     pub nodelay: bool,
+}
+
+/// What a Client Identifier must be equal to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdSource {
+    /// The user name.
+    User,
+    /// The Common Name of the client certificate.
+    Certificate,
+    /// A claim of the token, which the authenticator has looked at: there must be a token.
+    Token,
 }
 
 /// Where a listener listens.

@@ -10,6 +10,7 @@ pub mod tls;
 mod cores;
 mod driver;
 mod greet;
+mod identity;
 mod packets;
 mod publishing;
 mod replay;

@@ -15,7 +15,7 @@ use crate::session::{Connection, Goodbye, Step};
 use super::Shared;
 use super::cores::{Core, WRITE_BYTES};
 use super::driver::{End, Turn};
-use super::greet::Proof;
+use super::identity::Proof;
 use super::listener::{ListenerState, Permit};
 use super::publishing::{Throttled, will_message};
 use super::replay::Replay;
@@ -348,7 +348,7 @@ impl Serving {
     ) -> Result<(Option<Box<Exchange>>, Vec<u8>), DenyReason> {
         let (verdict, answer) = if begins {
             let method = self.connection.authentication_method().unwrap_or_default();
-            let client_id = self.author.client_id.as_str();
+            let client_id = Some(self.author.client_id.as_str());
             let certificate = self.proof.certificate();
             let authenticator = &self.listener.authenticator;
             match authenticator.begin(method, client_id, data, certificate)? {

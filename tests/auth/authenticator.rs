@@ -56,7 +56,7 @@ fn identity(pem: &str) -> CertificateIdentity {
 
 fn credentials(username: Option<&str>, password: Option<&str>) -> Credentials {
     Credentials {
-        client_id: "c".into(),
+        client_id: Some("c".into()),
         username: username.map(str::to_owned),
         password: password.map(Secret::from),
         certificate: None,

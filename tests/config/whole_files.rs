@@ -97,7 +97,10 @@ fn the_full_example_is_an_empty_configuration() {
 
 /// These need files or other lines that are not in the example, or exclude one that is.
 fn stands_apart(name: &str) -> bool {
-    name.contains("plugin") || name == "include_dir" || name.starts_with("jwt_secret")
+    name.contains("plugin")
+        || name == "include_dir"
+        || name == "certificate_identity"
+        || name.starts_with("jwt_secret")
 }
 
 #[test]

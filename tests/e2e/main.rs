@@ -2,6 +2,7 @@
 //! with users, rules, reloads and signals; and with clients that mean no good.
 
 mod behaviours;
+mod client_ids;
 mod clients;
 mod connecting;
 mod ending;

@@ -190,7 +190,8 @@ fn a_token_is_revoked_at_the_reload_that_names_it_and_so_is_its_key() {
 #[test]
 fn a_token_may_be_for_one_client_id_alone() {
     let issuer = Issuer::new();
-    let site = site(&issuer, "jwt_clientid_claim client");
+    let site = site(&issuer, "");
+    site.on_plain_listener("clientid_from jwt:client");
     let _broker = site.start();
     let token = issuer.token("alice", 600, &json!({"client": "device-1"}));
     Raw::hello(site.plain, &hello(5, "device-1", "x", &token))
@@ -199,6 +200,16 @@ fn a_token_may_be_for_one_client_id_alone() {
     assert_eq!(
         Raw::refused(site.plain, &hello(5, "device-2", "x", &token)),
         0x86
+    );
+    // One that sends no identifier is given that of its token, and told.
+    let mut raw = Raw::plain(site.plain, 5);
+    raw.send(&hello(5, "", "x", &token).encode());
+    let connack = raw.receive();
+    assert_eq!(connack.said(0x12).as_deref(), Some(&b"device-1"[..]));
+    // Who comes by password has no token that could say what it is called.
+    assert_eq!(
+        Raw::refused(site.plain, &Hello::new(5, "i", "inside")),
+        0x85
     );
     let unbound = issuer.token("alice", 600, &json!({}));
     assert_eq!(

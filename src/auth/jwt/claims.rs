@@ -28,7 +28,7 @@ pub struct Claims {
     pub not_before_s: Option<u64>,
     /// `iat`, seconds since 1970.
     pub issued_at_s: Option<u64>,
-    /// What the Client Identifier must be, from `jwt_clientid_claim`.
+    /// What the Client Identifier must be, from `clientid_from jwt:CLAIM`.
     pub client_id: Option<Box<str>>,
 }
 

@@ -40,7 +40,7 @@ pub struct JwtSettings {
     pub audience: Vec<String>,
     /// `jwt_username_claim`.
     pub username_claim: String,
-    /// `jwt_clientid_claim`: the claim that the Client Identifier must be equal to.
+    /// `clientid_from jwt:CLAIM`: the claim that the Client Identifier must be equal to.
     pub client_id_claim: Option<String>,
     /// `jwt_clock_skew` in seconds: how far clocks may be apart.
     pub clock_skew_s: u64,

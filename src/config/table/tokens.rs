@@ -83,16 +83,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .default("sub")
     .meaning("The claim that is the user name; what CONNECT says does not count. `+`, `#`, `/` and control characters in it refuse the token."),
-    Directive::security("jwt_clientid_claim", "NAME", Value::Parsed(|group, line| {
-        let name = text(line)?;
-        group.tokens.client_id_claim = Some(name.to_owned());
-        Ok(name.to_owned())
-    }))
-    .own()
-    .section(Section::Access)
-    .unset("any client id")
-    .example("client_id")
-    .meaning("The claim that the client id must be equal to."),
     Directive::security("jwt_clock_skew", "SECONDS", Value::Int(0..=300, |group, value| {
         group.tokens.clock_skew = seconds(value);
     }))
