@@ -434,10 +434,14 @@ impl Broker {
 
     fn publish_will(&self, will: PendingWill, now: Instant, wakes: &mut Wakes) {
         let PendingWill {
-            message,
+            due,
+            mut message,
             mut client,
-            ..
         } = will;
+        // Its interval begins when it is published, which may be before it is due (section 3.1.3.2.4).
+        message.expires_at = message
+            .expires_at
+            .and_then(|at| now.checked_add(at.saturating_duration_since(due)));
         if let Decision::Admit(message) = self.gate.will(&mut client, message) {
             self.publish(
                 message,

@@ -6,7 +6,7 @@ use portcullis::codec::{
     Publish, PublishHead, Version, encode_ack, frame_length,
 };
 
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     max_packet_bytes: 2_000,
     max_user_properties: 2,
 };

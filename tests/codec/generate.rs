@@ -12,24 +12,31 @@ const TYPES: [u8; 10] = [3, 4, 5, 6, 7, 8, 10, 12, 14, 15];
 pub(crate) fn packet(rng: &mut Rng, version: Version) -> Vec<u8> {
     let kinds = if version.is_v5() { 10 } else { 9 };
     let kind = TYPES[rng.below(kinds)];
+    packet_of(rng, kind, version)
+}
+
+/// A valid packet of the type `kind`, which is among those above, and 15 only for version 5.
+pub(crate) fn packet_of(rng: &mut Rng, kind: u8, version: Version) -> Vec<u8> {
     match kind {
         3 => publish(rng, version),
         4..=7 => acknowledgement(rng, kind, version),
         8 | 10 => request(rng, kind, version),
         12 => frame(0xC0, Vec::new()),
         14 => disconnect(rng, version),
-        _ => {
-            let mut body = vec![0x18 + u8::from(coin(rng))];
-            let mut block = Vec::new();
-            property(&mut block, 0x15, &text(rng));
-            if coin(rng) {
-                property(&mut block, 0x16, &binary(rng));
-            }
-            users(rng, &mut block);
-            push_block(&mut body, &block);
-            frame(0xF0, body)
-        }
+        _ => auth(rng),
     }
+}
+
+fn auth(rng: &mut Rng) -> Vec<u8> {
+    let mut body = vec![0x18 + u8::from(coin(rng))];
+    let mut block = Vec::new();
+    property(&mut block, 0x15, &text(rng));
+    if coin(rng) {
+        property(&mut block, 0x16, &binary(rng));
+    }
+    users(rng, &mut block);
+    push_block(&mut body, &block);
+    frame(0xF0, body)
 }
 
 /// A valid CONNECT of `version`.

@@ -16,6 +16,7 @@ mod malformed_connect;
 mod malformed_publish;
 mod malformed_requests;
 mod mqttbytes_findings;
+#[expect(dead_code, reason = "the fuzz targets need more of it")]
 mod mutate;
 mod mutation;
 mod oracle_mqttbytes;

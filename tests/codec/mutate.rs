@@ -1,31 +1,72 @@
 //! Mutations of packets, the same on every run.
 
+use std::collections::VecDeque;
+
 use crate::wire::varint;
 
-/// Pseudo-random numbers: xorshift with a multiplication, seeded.
-pub(crate) struct Rng(u64);
+/// Where choices come from.
+pub(crate) struct Rng(Source);
+
+enum Source {
+    /// Pseudo-random numbers: xorshift with a multiplication, seeded.
+    Seeded(u64),
+    /// The input of a fuzz target, so that it is what chooses; zeros follow its end.
+    Input(VecDeque<u8>),
+}
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         // 0 would stay 0.
-        Self(seed | 1)
+        Self(Source::Seeded(seed | 1))
+    }
+
+    pub(crate) fn choosing(input: &[u8]) -> Self {
+        Self(Source::Input(input.iter().copied().collect()))
+    }
+
+    /// Bytes of the input that have chosen nothing yet.
+    pub(crate) fn left(&self) -> usize {
+        match &self.0 {
+            Source::Seeded(_) => usize::MAX,
+            Source::Input(bytes) => bytes.len(),
+        }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        match &mut self.0 {
+            Source::Seeded(state) => {
+                *state ^= *state >> 12;
+                *state ^= *state << 25;
+                *state ^= *state >> 27;
+                state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+            }
+            Source::Input(bytes) => {
+                u64::from_be_bytes(std::array::from_fn(|_| bytes.pop_front().unwrap_or(0)))
+            }
+        }
     }
 
     /// A number below `bound`, which is not 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let random = usize::try_from(self.next() >> 33).unwrap();
-        random % bound
+        match &mut self.0 {
+            Source::Seeded(_) => usize::try_from(self.next() >> 33).unwrap() % bound,
+            Source::Input(bytes) => {
+                let mut number = 0;
+                let mut reach = 1;
+                while reach < bound {
+                    number = number << 8 | usize::from(bytes.pop_front().unwrap_or(0));
+                    reach <<= 8;
+                }
+                number % bound
+            }
+        }
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
+        match &mut self.0 {
+            Source::Seeded(_) => self.next().to_be_bytes()[0],
+            Source::Input(bytes) => bytes.pop_front().unwrap_or(0),
+        }
     }
 
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {

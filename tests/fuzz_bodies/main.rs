@@ -10,6 +10,8 @@
     reason = "modules of another test, of which this needs a part"
 )]
 
+#[path = "../codec/generate.rs"]
+mod generate;
 #[path = "../codec/mutate.rs"]
 mod mutate;
 #[path = "../codec/wire.rs"]
@@ -44,6 +46,51 @@ fn run(body: &Body, inputs: usize) {
 #[test]
 fn codec() {
     run(&bodies::CODEC, 20_000);
+}
+
+#[test]
+fn connect() {
+    run(&bodies::CONNECT, 60_000);
+}
+
+#[test]
+fn publish() {
+    run(&bodies::PUBLISH, 60_000);
+}
+
+#[test]
+fn acknowledgement() {
+    run(&bodies::ACKNOWLEDGEMENT, 60_000);
+}
+
+#[test]
+fn subscribe() {
+    run(&bodies::SUBSCRIBE, 60_000);
+}
+
+#[test]
+fn unsubscribe() {
+    run(&bodies::UNSUBSCRIBE, 60_000);
+}
+
+#[test]
+fn control() {
+    run(&bodies::CONTROL, 60_000);
+}
+
+#[test]
+fn auth() {
+    run(&bodies::AUTH, 60_000);
+}
+
+#[test]
+fn connection() {
+    run(&bodies::CONNECTION, 15_000);
+}
+
+#[test]
+fn relay() {
+    run(&bodies::RELAY, 4_000);
 }
 
 #[test]

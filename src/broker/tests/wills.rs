@@ -1,5 +1,7 @@
 //! Wills: at once, after their delay, with the end of the session, or not at all.
 
+use std::time::Duration;
+
 use crate::broker::Settings;
 use crate::broker::tests::world::{Hello, Peer, Q1, World, policy, retained, to, with_qos};
 use crate::message::Message;
@@ -90,6 +92,28 @@ fn a_takeover_sends_a_will_without_delay_and_cancels_one_with() {
         world.wait(10);
         let seen = world.payloads(&mut watcher).len();
         assert_eq!(seen, expected, "delay {delay}, clean {clean}");
+    }
+}
+
+#[test]
+fn the_expiry_interval_of_a_will_begins_when_it_is_published_whenever_that_is() {
+    // Session Expiry Interval, Will Delay Interval; section 3.1.3.2.4.
+    for (kept, delay) in [(60, 0), (60, 5), (0, 5), (2, 5)] {
+        let mut world = World::open();
+        let mut watcher = watcher(&mut world);
+        let mortal = world.connect(&hello(kept));
+        let (message, _) = will(delay);
+        let message = Message {
+            expires_at: Some(world.now + Duration::from_secs(delay + 20)),
+            ..message
+        };
+        world.leave_with(mortal, (message, delay));
+        world.wait(delay.min(u64::from(kept)));
+        assert_eq!(
+            world.received(&mut watcher),
+            [r#"PUBLISH q1 #1 "will/mortal" message-expiry=20 gone"#],
+            "kept {kept}, delay {delay}"
+        );
     }
 }
 

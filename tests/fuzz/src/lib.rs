@@ -2,6 +2,10 @@
 
 #[path = "../../fuzz_bodies/bodies/mod.rs"]
 mod bodies;
+#[path = "../../codec/generate.rs"]
+mod generate;
+#[path = "../../codec/mutate.rs"]
+mod mutate;
 #[path = "../../codec/wire.rs"]
 mod wire;
 

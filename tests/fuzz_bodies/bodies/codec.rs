@@ -3,10 +3,9 @@
 use portcullis::codec::Version;
 
 #[path = "../../codec/corpus.rs"]
-#[expect(dead_code, reason = "the tests of the codec need more of it")]
-mod corpus;
+pub(super) mod corpus;
 #[path = "../../codec/examine.rs"]
-mod examine;
+pub(super) mod examine;
 
 pub(super) fn run(data: &[u8]) {
     for version in [Version::V31, Version::V311, Version::V5] {

@@ -12,7 +12,11 @@ use super::obviously_matches;
 
 /// `z` stands in no rule: it is any other word. `$s` only matters as a first level.
 const WORDS: [&str; 5] = ["a", "b", "", "z", "$s"];
-const RULE_WORDS: [&str; 6] = ["a", "b", "", "+", "#", "$s"];
+const FILTER_WORDS: [&str; 6] = ["a", "b", "", "+", "#", "$s"];
+/// In a pattern the last two stand for the client, whose names are words of topics.
+const PATTERN_WORDS: [&str; 8] = ["a", "b", "", "+", "#", "$s", "%u", "%c"];
+const USERNAME: &str = "a";
+const CLIENT_ID: &str = "b";
 const LEVELS: usize = 3;
 /// One level more than rules and filters have: beyond that nothing changes.
 const TOPIC_LEVELS: usize = LEVELS + 1;
@@ -40,26 +44,26 @@ impl Choices<'_> {
         usize::from(self.0.next().copied().unwrap_or(0)) % bound
     }
 
-    fn filter(&mut self) -> String {
+    fn filter(&mut self, of: &[&str]) -> String {
         let count = 1 + self.below(LEVELS);
-        let words: Vec<&str> = (0..count)
-            .map(|_| RULE_WORDS[self.below(RULE_WORDS.len())])
-            .collect();
+        let words: Vec<&str> = (0..count).map(|_| of[self.below(of.len())]).collect();
         words.join("/")
     }
 }
 
 pub(super) fn run(data: &[u8]) {
     let mut choices = Choices(data.iter());
-    let wanted = choices.filter();
+    let wanted = choices.filter(&FILTER_WORDS);
     let Ok(filter) = TopicFilter::parse(&wanted) else {
         return;
     };
-    let mut acl = String::from("user u\n");
+    let mut acl = format!("user {USERNAME}\n");
     for _ in 0..=choices.below(6) {
-        let keyword = ["topic", "pattern"][choices.below(2)];
+        // In a topic rule they are text, which no topic here has.
+        let (keyword, words) =
+            [("topic", &FILTER_WORDS[..]), ("pattern", &PATTERN_WORDS)][choices.below(2)];
         let access = ["read", "deny", "readwrite", "write"][choices.below(4)];
-        let rule = choices.filter();
+        let rule = choices.filter(words);
         if check_filter(&rule).is_ok() {
             acl += &format!("{keyword} {access} {rule}\n");
         }
@@ -68,7 +72,7 @@ pub(super) fn run(data: &[u8]) {
         return;
     };
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
-    let rights = policy.bind(Some("u"), "c", 0);
+    let rights = policy.bind(Some(USERNAME), CLIENT_ID, 0);
     let mut all_granted = true;
     for topic in topics() {
         let matched = obviously_matches(&wanted, topic);
