@@ -176,6 +176,42 @@ impl Mailbox {
         (inner.held_messages, inner.held_bytes) = held;
     }
 
+    /// Nobody serves the session any more: what a client that takes may be handed at once is more than
+    /// may wait for one that is away. Drops QoS 0, where it is not kept, and then the newest. Gives
+    /// the number of those dropped for the bound.
+    pub fn settle(&self, bounds: QueueBounds) -> usize {
+        let mut inner = self.inner.lock();
+        let limits = bounds.limits;
+        if !limits.queue_qos0 {
+            inner
+                .queue
+                .retain(|delivery| delivery.qos != QoS::AtMostOnce);
+            inner.bytes = inner
+                .queue
+                .iter()
+                .map(|delivery| delivery.message.size_bytes())
+                .sum();
+        }
+        let mut dropped = 0;
+        loop {
+            let too_many =
+                limits.messages != 0 && inner.queue.len() + inner.held_messages > limits.messages;
+            // One message may always wait.
+            let too_large = limits.bytes != 0
+                && inner.bytes + inner.held_bytes > limits.bytes
+                && inner.queue.len() + inner.held_messages > 1;
+            if !too_many && !too_large {
+                break;
+            }
+            let Some(newest) = inner.queue.pop_back() else {
+                break;
+            };
+            inner.bytes -= newest.message.size_bytes();
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// The session has ended: forgets everything, and takes nothing more that was meant for it.
     /// Gives the number of deliveries dropped.
     pub fn reset(&self) -> usize {

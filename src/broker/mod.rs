@@ -371,6 +371,8 @@ impl Broker {
                         self.publish_will(will, now, wakes);
                     }
                     session.mailbox.detach(held);
+                    let dropped = session.mailbox.settle(self.live.queue.now());
+                    self.count_dropped(dropped);
                     if self.park(session, &mut state, &mut pending, now) {
                         return;
                     }
@@ -530,6 +532,12 @@ impl Broker {
         let target = Target::new(session, session.mailbox.epoch(), &subscription);
         self.router.unsubscribe(&subscription, &target);
         true
+    }
+
+    /// So many messages were dropped because a queue was full.
+    pub fn count_dropped(&self, messages: usize) {
+        self.dropped_queue_full
+            .fetch_add(messages as u64, Ordering::Relaxed);
     }
 
     /// Keeps a retained message that was not sent yet for a session that goes on; QoS 0 promises

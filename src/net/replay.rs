@@ -3,32 +3,36 @@
 //! A client may subscribe faster than it reads. So what waits is the names of its subscriptions, each
 //! once, and the messages of one of them at a time.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::broker::{Broker, Session};
-use crate::message::Delivery;
+use crate::message::{Delivery, Subscription};
 use crate::session::SessionState;
 
 #[derive(Default)]
 pub(crate) struct Replay {
     /// Texts of subscriptions whose retained messages were not looked up yet.
     waiting: VecDeque<Arc<str>>,
-    /// The same, to find one that waits already.
-    known: HashSet<Arc<str>>,
+    /// The same, with the subscription as it was when it asked.
+    known: HashMap<Arc<str>, Subscription>,
     /// Those of the subscription whose turn it is.
     due: VecDeque<Delivery>,
 }
 
 impl Replay {
     /// The subscription with this text wants the retained messages that match.
-    pub(crate) fn want(&mut self, subscription: &str) {
-        if !self.known.contains(subscription) {
-            let text: Arc<str> = subscription.into();
-            self.known.insert(Arc::clone(&text));
-            self.waiting.push_back(text);
+    /// What it becomes afterwards, by a SUBSCRIBE that wants none, is not what is sent
+    /// [MQTT-3.3.1-11].
+    pub(crate) fn want(&mut self, text: &str, subscription: Subscription) {
+        if let Some(known) = self.known.get_mut(text) {
+            *known = subscription;
+            return;
         }
+        let text: Arc<str> = text.into();
+        self.known.insert(Arc::clone(&text), subscription);
+        self.waiting.push_back(text);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -51,10 +55,11 @@ impl Replay {
                 *self = Self::default();
                 return None;
             };
-            self.known.remove(&text);
             // It may have been taken back, by the client or by a new policy.
-            if let Some(subscription) = state.subscriptions.get(&*text) {
-                self.due = broker.retained_for(subscription, session, now).into();
+            if let Some(subscription) = self.known.remove(&text)
+                && state.subscriptions.contains_key(&*text)
+            {
+                self.due = broker.retained_for(&subscription, session, now).into();
             }
         }
     }
@@ -69,6 +74,9 @@ impl Replay {
     ) {
         while let Some(delivery) = self.next(broker, session, state, now) {
             if !broker.keep_unsent(state, delivery) {
+                // Those of subscriptions that were not looked up yet count as one each: looking them
+                // up to be dropped would cost more than it tells.
+                broker.count_dropped(1 + self.due.len() + self.waiting.len());
                 break;
             }
         }

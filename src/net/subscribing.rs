@@ -140,8 +140,10 @@ impl Subscribing<'_> {
                     .shared
                     .broker
                     .subscribe(self.session, state, subscription);
-                if done.wants_retained {
-                    replay.want(&text);
+                if done.wants_retained
+                    && let Some(made) = state.subscriptions.get(&*text)
+                {
+                    replay.want(&text, made.clone());
                 }
                 Ok(ReasonCode::granted(qos))
             }

@@ -209,3 +209,21 @@ fn mqtt_3_10_4_6_and_3_11_3_2_several_filters_are_taken_away_one_by_one_and_answ
     assert_eq!(alice.message().topic, kept);
     alice.expect_silence();
 }
+
+#[test]
+fn mqtt_3_3_1_11_what_is_sent_for_one_subscribe_is_not_changed_by_the_next_that_wants_nothing() {
+    let site = site("");
+    let _broker = site.start();
+    let mut inside = inside(&site);
+    inside.publish_with("demo/alice/answers/1", "its own", 1, 1, true, &[]);
+    assert_eq!(inside.receive().first, 0x40);
+    // No Local first, then without it and with Retain Handling 2: the message was for neither.
+    let mut both = subscribe(5, 2, &[("demo/#", 0x04)], &[]);
+    both.extend(subscribe(5, 3, &[("demo/#", 0x20)], &[]));
+    inside.send(&both);
+    assert_eq!(
+        (inside.receive().first, inside.receive().first),
+        (0x90, 0x90)
+    );
+    inside.expect_silence();
+}

@@ -50,6 +50,24 @@ fn for_an_absent_client_so_many_messages_wait_and_the_newest_are_dropped_and_cou
     assert_eq!(world.broker.queued(), (0, 0));
 }
 
+/// A client that takes may be handed more at once than may wait for one that is away.
+#[test]
+fn what_was_handed_to_a_client_in_a_burst_is_cut_to_the_bound_when_it_leaves_and_counted() {
+    for (messages, bytes, kept) in [(3, 0, 3), (0, 5, 2), (0, 1, 1)] {
+        let mut world = bounded(messages, bytes, false);
+        let (mut writer, reader) = clients(&mut world);
+        assert_eq!(publish(&mut world, &mut writer, 5), 0, "it is there");
+        world.publish(&mut writer, with_qos(Q0, "a", "not kept"));
+        world.disconnect(reader);
+        assert_eq!(world.broker.queued(), (kept, 2 * kept));
+        let dropped = u64::try_from(5 - kept).expect("small");
+        assert_eq!(world.broker.counts().dropped_queue_full, dropped);
+        let mut reader = world.connect(&Hello::kept("reader"));
+        let expected: Vec<String> = (0..kept).map(|number| number.to_string()).collect();
+        assert_eq!(world.payloads(&mut reader), expected);
+    }
+}
+
 /// One-byte payloads with large properties have filled a broker before (attack list, point 13).
 #[test]
 fn bytes_count_with_topic_and_properties_and_one_message_may_always_wait() {
