@@ -13,6 +13,7 @@ mod quickstart;
 mod running;
 mod serve;
 mod tokens;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;

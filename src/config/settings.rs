@@ -428,6 +428,8 @@ pub struct ProcessSettings {
     pub shutdown_timeout: Duration,
     /// `TCP_NODELAY` on client connections.
     pub tcp_nodelay: bool,
+    /// A change of a file is a reload.
+    pub watch_files: bool,
 }
 
 /// One listener.

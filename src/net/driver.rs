@@ -167,7 +167,7 @@ impl Driver {
             self.session.mailbox.attach(cx.waker().clone());
             self.attached = true;
         }
-        let now = Instant::now();
+        let now = super::now();
         let result = match &mut self.serving {
             None => return self.close(cx, now),
             Some(serving) => serving.turn(cx, core, &mut self.transport, &self.session, now),

@@ -97,8 +97,8 @@ impl From<NoPacket> for Failure {
     }
 }
 
-/// Greets; on success the connection goes on as a [`Driver`].
-pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
+/// Greets; on success the connection goes on as the [`Driver`] it gives, as a task of its own.
+pub(crate) async fn greet(arrival: Arrival, socket: Socket) -> Option<Driver> {
     let deadline = arrival.accepted_at + arrival.listener.connect_timeout;
     let shared = Arc::clone(&arrival.shared);
     let listener = Arc::clone(&arrival.listener);
@@ -106,8 +106,11 @@ pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
     let mut stage = Stage::Tls;
     let work = Greeting { arrival }.run(socket, &mut stage);
     match tokio::time::timeout_at(deadline.into(), work).await {
-        Ok(()) => {}
-        Err(_) => report::greet_timeout(&shared, &listener, peer, stage.label()),
+        Ok(driver) => driver,
+        Err(_) => {
+            report::greet_timeout(&shared, &listener, peer, stage.label());
+            None
+        }
     }
 }
 
@@ -136,7 +139,7 @@ struct Greeting {
 }
 
 impl Greeting {
-    async fn run(self, socket: Socket, stage: &mut Stage) {
+    async fn run(self, socket: Socket, stage: &mut Stage) -> Option<Driver> {
         let (mut transport, certificate) = match self.transport(socket, stage).await {
             Ok(ready) => ready,
             Err(failure) => {
@@ -155,18 +158,16 @@ impl Greeting {
                         report::malformed_connect(shared, listener, *peer, label, statement);
                     }
                 }
-                return;
+                return None;
             }
         };
         *stage = Stage::Connect;
         let failure = match self.connect(&mut transport, certificate, stage).await {
-            Ok(ready) => {
-                self.start(transport, ready);
-                return;
-            }
+            Ok(ready) => return self.start(transport, ready),
             Err(failure) => failure,
         };
         self.fail(failure, &mut transport).await;
+        None
     }
 
     async fn transport(
@@ -396,7 +397,7 @@ impl Greeting {
                 username: client.who().username.clone(),
                 listener: Some(listener.id),
             });
-            let now = Instant::now();
+            let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
             };
@@ -440,7 +441,7 @@ impl Greeting {
             &opening.client_id,
             owner,
             opening.clean_start,
-            Instant::now(),
+            super::now(),
             &mut wakes,
         );
         shared.wake(&mut wakes);
@@ -467,7 +468,7 @@ impl Greeting {
     }
 
     /// Writes CONNACK and lets the connection live.
-    fn start(self, mut transport: Transport, ready: Ready) {
+    fn start(self, mut transport: Transport, ready: Ready) -> Option<Driver> {
         let Arrival {
             shared,
             listener,
@@ -478,7 +479,7 @@ impl Greeting {
         } = self.arrival;
         drop(greeting);
         transport.set_message_limit(listener.codec_limits.max_packet_bytes);
-        let now = Instant::now();
+        let now = super::now();
         let Ready {
             opening,
             mut claim,
@@ -487,9 +488,7 @@ impl Greeting {
             proof,
             rest,
         } = ready;
-        let Some(state) = claim.state.take() else {
-            return;
-        };
+        let state = claim.state.take()?;
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
         // Rights and users may have changed since the session was made, and while this client was
@@ -519,7 +518,7 @@ impl Greeting {
             },
             now,
         ));
-        tokio::spawn(Driver::new(shared, transport, session, serving, placed));
+        Some(Driver::new(shared, transport, session, serving, placed))
     }
 
     /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
@@ -601,7 +600,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
             let mut wakes = Wakes::default();
-            let now = Instant::now();
+            let now = super::now();
             self.shared
                 .broker
                 .release(&self.session, *state, None, false, now, &mut wakes);

@@ -33,8 +33,14 @@ use crate::broker::{Broker, Signal, Wakes};
 use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
+pub use transport::Stream;
 
 use listener::{Listener, ListenerState};
+
+/// The runtime's clock: in a test it may stand still.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What all connections share.
 #[derive(Debug)]
@@ -177,7 +183,7 @@ impl Shared {
             reason,
             DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
         );
-        if is_a_guess && self.bans.failed(address, Instant::now()) {
+        if is_a_guess && self.bans.failed(address, now()) {
             report::banned(self, address);
         }
     }

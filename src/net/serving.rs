@@ -360,7 +360,7 @@ impl Serving {
             Authenticator::finish(*exchange, data)?
         };
         self.proof = Proof::again(verdict, &self.client)?;
-        self.proof_ends_at = self.proof.ends_at(Instant::now());
+        self.proof_ends_at = self.proof.ends_at(super::now());
         Ok((None, answer))
     }
 
@@ -536,7 +536,7 @@ impl Serving {
     /// As [`Serving::end`], when the runtime stops and there is no core to work with.
     pub(crate) fn abandon(self: Box<Self>, _shared: &Arc<Shared>, session: &Arc<Session>) {
         let mut wakes = crate::broker::Wakes::default();
-        self.release(session, Instant::now(), &mut wakes);
+        self.release(session, super::now(), &mut wakes);
     }
 
     fn release(
