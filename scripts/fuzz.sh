@@ -4,13 +4,12 @@
 #   scripts/fuzz.sh                                  each target for a minute
 #   FUZZ_SECONDS=600 scripts/fuzz.sh connection      one of them for ten
 #   FUZZ_RUNS=5000000 scripts/fuzz.sh publish auth   so many executions, however long they take
-#   FUZZ_SANITIZER=address scripts/fuzz.sh codec     with a sanitizer
+#   FUZZ_SANITIZER=address RUSTUP_TOOLCHAIN=nightly scripts/fuzz.sh codec
 #
 # Each run ends with the number of executions (stat::number_of_executed_units); docs/testing.md keeps
 # a table of them. It needs cargo-fuzz (`cargo install cargo-fuzz --locked`) and a C++ compiler. Any
-# Rust compiler will do: without a sanitizer nothing unstable is asked for. A sanitizer needs a nightly
-# one, or RUSTC_BOOTSTRAP=1 in the environment; the broker has no unsafe code of its own, so without
-# one little is missed and everything is many times as fast.
+# Rust compiler will do: without a sanitizer nothing unstable is asked for. With one a nightly compiler
+# is needed; the broker has no unsafe code of its own, so little is missed without.
 #
 # What the targets found is kept in tests/fuzz/artifacts, which git ignores: make a test of it where
 # the mistake was. `cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none TARGET FILE`
