@@ -1,0 +1,239 @@
+//! docs/interoperability.md: which client library does what with this broker, as it was seen.
+//!
+//! Each library has a driver in `tests/e2e/interop/` that tries every feature, in every version of
+//! MQTT the library speaks, and says of each `yes`, `cannot (why the library has no such thing)` or
+//! `no (what happened)`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use crate::libraries::site;
+use crate::support::site::{PASSWORD, Site};
+use crate::support::tools::Tool;
+
+/// The rows of the table, by the names the drivers use.
+const FEATURES: [&str; 20] = [
+    "connect 3.1",
+    "connect 3.1.1",
+    "connect 5.0",
+    "wrong password is refused",
+    "QoS 0",
+    "QoS 1",
+    "QoS 2",
+    "retained",
+    "will",
+    "persistent session",
+    "shared subscription",
+    "# is refused",
+    "TLS",
+    "WebSocket",
+    "user properties",
+    "message expiry",
+    "request and response",
+    "subscription identifiers",
+    "topic aliases to the broker",
+    "topic aliases from the broker",
+];
+
+/// What a driver says besides: which version of its library it found.
+const VERSION: &str = "version";
+
+/// A column of the table.
+struct Library {
+    name: &'static str,
+    version: &'static str,
+    /// The file and the text that pin the version.
+    pinned: Option<(&'static str, &'static str)>,
+    driver: Driver,
+}
+
+enum Driver {
+    Python(&'static str),
+}
+
+const LIBRARIES: [Library; 1] = [Library {
+    name: "paho-mqtt (Python)",
+    version: "2.1.0",
+    pinned: Some(("scripts/test.sh", "paho-mqtt==2.1.0")),
+    driver: Driver::Python("paho_python.py"),
+}];
+
+/// What a driver said of each feature.
+type Column = BTreeMap<String, String>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn source(name: &str) -> PathBuf {
+    root().join("tests/e2e/interop").join(name)
+}
+
+/// A broker of its own for each driver, with a listener for WebSockets as well.
+struct Place {
+    site: Site,
+    /// Whose ports nobody else has.
+    other: Site,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (site, other) = (site(), Site::new());
+        site.on_plain_listener(&format!(
+            "listener {} 127.0.0.1\nprotocol websockets",
+            other.plain
+        ));
+        Self { site, other }
+    }
+
+    fn run(&self, mut command: Command) -> String {
+        command
+            .env("PLAIN_PORT", self.site.plain.to_string())
+            .env("TLS_PORT", self.site.tls.to_string())
+            .env("WS_PORT", self.other.plain.to_string())
+            .env("FILES", self.site.dir())
+            .env("PASSWORD", PASSWORD);
+        Tool::start(command).finish().text
+    }
+}
+
+impl Library {
+    fn seen(&self) -> Column {
+        let place = Place::new();
+        let _broker = place.site.start();
+        let said = match self.driver {
+            Driver::Python(script) => {
+                let mut command = Command::new(root().join("target/test-venv/bin/python"));
+                command
+                    .arg(source(script))
+                    .env("PYTHONDONTWRITEBYTECODE", "1");
+                place.run(command)
+            }
+        };
+        let mut column = Column::new();
+        for feature in FEATURES.into_iter().chain([VERSION]) {
+            let start = format!("{feature}: ");
+            let mut cells = said.lines().filter_map(|line| line.strip_prefix(&start));
+            let cell = match (cells.next(), cells.next()) {
+                (Some(cell), None) => cell.to_owned(),
+                _ => format!("no (said not once)\n{said}"),
+            };
+            column.insert(feature.to_owned(), cell);
+        }
+        column
+    }
+}
+
+/// Every driver, all at the same time: they mostly wait.
+static SEEN: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    std::thread::scope(|scope| {
+        let drivers: Vec<_> = LIBRARIES
+            .iter()
+            .map(|library| scope.spawn(|| library.seen()))
+            .collect();
+        let columns = drivers.into_iter().map(|driver| driver.join());
+        columns.map(|column| column.expect("it ran")).collect()
+    })
+});
+
+/// The cells that must not be as they are.
+fn wrong() -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (library, column) in LIBRARIES.iter().zip(SEEN.iter()) {
+        for feature in FEATURES {
+            let cell = &column[feature];
+            if cell != "yes" && !(cell.starts_with("cannot (") && cell.ends_with(')')) {
+                wrong.push(format!("{}: {feature}: {cell}", library.name));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_library_does_all_it_can() {
+    let wrong = wrong();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_versions_the_table_names_are_those_that_ran_and_that_are_installed() {
+    for (library, column) in LIBRARIES.iter().zip(SEEN.iter()) {
+        assert_eq!(column[VERSION], library.version, "{}", library.name);
+        if let Some((file, text)) = library.pinned {
+            let there = std::fs::read_to_string(root().join(file)).expect("it is there");
+            assert!(there.contains(text), "{file} does not have {text}");
+            assert!(text.contains(library.version), "{text}");
+        }
+    }
+}
+
+const HEAD: &str = "\
+# Interoperability
+
+Which client library does what with Portcullis. This page is written by a test, `tests/e2e/interop.rs`,
+from what its drivers in `tests/e2e/interop/` saw; the test fails when a library stops doing what is
+said here (`PORTCULLIS_BLESS=1 cargo test --test e2e interop` writes the page again).
+
+The broker runs in its hardened profile, with users and an ACL. Each driver tries a feature in every
+version of MQTT its library speaks, and `yes` means: in all of them. A number means that the library
+has no such thing; the notes say what is missing.
+
+";
+
+fn page(seen: &[Column]) -> String {
+    let mut page = String::from(HEAD);
+    page.push_str("| library | version |\n| --- | --- |\n");
+    for library in &LIBRARIES {
+        let _ = writeln!(page, "| {} | {} |", library.name, library.version);
+    }
+    page.push_str("\n| feature |");
+    for library in &LIBRARIES {
+        let _ = write!(page, " {} |", library.name);
+    }
+    let _ = writeln!(page, "\n| --- |{}", " --- |".repeat(LIBRARIES.len()));
+    let mut notes: Vec<String> = Vec::new();
+    for feature in FEATURES {
+        let _ = write!(page, "| {} |", feature.replace("# ", "`#` "));
+        for column in seen {
+            let cell = &column[feature];
+            let reason = cell.strip_prefix("cannot (");
+            let Some(reason) = reason.and_then(|reason| reason.strip_suffix(')')) else {
+                let _ = write!(page, " {} |", cell.lines().next().unwrap_or_default());
+                continue;
+            };
+            let known = notes.iter().position(|note| note == reason);
+            let number = known.unwrap_or_else(|| {
+                notes.push(reason.to_owned());
+                notes.len() - 1
+            });
+            let _ = write!(page, " – ({}) |", number + 1);
+        }
+        page.push('\n');
+    }
+    page.push('\n');
+    for (number, note) in notes.iter().enumerate() {
+        let _ = writeln!(page, "{}. {note}", number + 1);
+    }
+    page
+}
+
+#[test]
+fn the_table_is_what_was_seen() {
+    let page = page(&SEEN);
+    let path = root().join("docs/interoperability.md");
+    if std::env::var_os("PORTCULLIS_BLESS").is_some() && wrong().is_empty() {
+        std::fs::write(&path, &page).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = written
+        .lines()
+        .zip(page.lines())
+        .find(|(old, new)| old != new);
+    let remedy =
+        "docs/interoperability.md is old: PORTCULLIS_BLESS=1 cargo test --test e2e interop";
+    assert!(written == page, "{remedy}; first: {differs:#?}");
+}
