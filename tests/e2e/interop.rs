@@ -52,14 +52,35 @@ struct Library {
 
 enum Driver {
     Python(&'static str),
+    Node(&'static str),
 }
 
-const LIBRARIES: [Library; 1] = [Library {
-    name: "paho-mqtt (Python)",
-    version: "2.1.0",
-    pinned: Some(("scripts/test.sh", "paho-mqtt==2.1.0")),
-    driver: Driver::Python("paho_python.py"),
-}];
+const LIBRARIES: [Library; 4] = [
+    Library {
+        name: "paho-mqtt (Python)",
+        version: "2.1.0",
+        pinned: Some(("scripts/test.sh", "paho-mqtt==2.1.0")),
+        driver: Driver::Python("paho_python.py"),
+    },
+    Library {
+        name: "aiomqtt (Python)",
+        version: "2.5.1",
+        pinned: Some(("scripts/test.sh", "aiomqtt==2.5.1")),
+        driver: Driver::Python("aiomqtt_client.py"),
+    },
+    Library {
+        name: "gmqtt (Python)",
+        version: "0.8.0",
+        pinned: Some(("scripts/test.sh", "gmqtt==0.8.0")),
+        driver: Driver::Python("gmqtt_client.py"),
+    },
+    Library {
+        name: "MQTT.js",
+        version: "5.16.0",
+        pinned: Some(("scripts/test.sh", "mqtt@5.16.0")),
+        driver: Driver::Node("mqtt_js.js"),
+    },
+];
 
 /// What a driver said of each feature.
 type Column = BTreeMap<String, String>;
@@ -112,6 +133,13 @@ impl Library {
                     .env("PYTHONDONTWRITEBYTECODE", "1");
                 place.run(command)
             }
+            Driver::Node(script) => {
+                let mut command = Command::new("node");
+                command
+                    .arg(source(script))
+                    .env("NODE_PATH", root().join("target/test-js/node_modules"));
+                place.run(command)
+            }
         };
         let mut column = Column::new();
         for feature in FEATURES.into_iter().chain([VERSION]) {
@@ -119,7 +147,7 @@ impl Library {
             let mut cells = said.lines().filter_map(|line| line.strip_prefix(&start));
             let cell = match (cells.next(), cells.next()) {
                 (Some(cell), None) => cell.to_owned(),
-                _ => format!("no (said not once)\n{said}"),
+                _ => format!("no (it was not said once, only: {})", said.escape_debug()),
             };
             column.insert(feature.to_owned(), cell);
         }
