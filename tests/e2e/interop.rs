@@ -1,11 +1,15 @@
 //! docs/interoperability.md: which client library does what with this broker, as it was seen.
 //!
 //! Each library has a driver in `tests/e2e/interop/` that tries every feature, in every version of
-//! MQTT the library speaks, and says of each `yes`, `cannot (why the library has no such thing)` or
-//! `no (what happened)`.
+//! MQTT the library speaks, and says of each `yes`, `yes (a remark)`, `no (what happened)` or
+//! `cannot (why the library has no such thing)`.
+
+mod mosquitto;
+mod rumqttc;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -53,9 +57,16 @@ struct Library {
 enum Driver {
     Python(&'static str),
     Node(&'static str),
+    Rust(fn(&Place) -> String),
 }
 
-const LIBRARIES: [Library; 4] = [
+const LIBRARIES: [Library; 6] = [
+    Library {
+        name: "mosquitto's programs",
+        version: "Debian 12",
+        pinned: None,
+        driver: Driver::Rust(mosquitto::seen),
+    },
     Library {
         name: "paho-mqtt (Python)",
         version: "2.1.0",
@@ -79,6 +90,12 @@ const LIBRARIES: [Library; 4] = [
         version: "5.16.0",
         pinned: Some(("scripts/test.sh", "mqtt@5.16.0")),
         driver: Driver::Node("mqtt_js.js"),
+    },
+    Library {
+        name: "rumqttc (Rust)",
+        version: "0.25.1",
+        pinned: None,
+        driver: Driver::Rust(rumqttc::seen),
     },
 ];
 
@@ -121,6 +138,64 @@ impl Place {
     }
 }
 
+/// The release that the libraries of the system come from.
+fn debian() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| {
+        let mut fields = release.lines().filter_map(|line| line.strip_prefix(name));
+        fields
+            .next()
+            .unwrap_or_default()
+            .trim_matches('"')
+            .to_owned()
+    };
+    let name = field("ID=").replace("debian", "Debian");
+    format!("{name} {}", field("VERSION_ID="))
+}
+
+/// What a driver in Rust says, in the words of the others.
+struct Sheet {
+    lines: Vec<String>,
+}
+
+impl Sheet {
+    fn of(version: &str) -> Self {
+        let lines = vec![format!("{VERSION}: {version}")];
+        Self { lines }
+    }
+
+    fn cannot(&mut self, feature: &str, reason: &str) {
+        self.lines.push(format!("{feature}: cannot ({reason})"));
+    }
+
+    /// A panic is a `no`, as an exception is in the others.
+    fn tried(&mut self, feature: &str, versions: &[&'static str], attempt: impl Fn(&'static str)) {
+        let failed = versions.iter().find_map(|version| {
+            let outcome = catch_unwind(AssertUnwindSafe(|| attempt(version)));
+            let panic = outcome.err()?;
+            let what = match panic.downcast::<String>() {
+                Ok(text) => *text,
+                Err(other) => format!("{:?}", other.downcast_ref::<&str>()),
+            };
+            Some(format!("no ({}, in {version})", what.escape_debug()))
+        });
+        let cell = failed.unwrap_or_else(|| String::from("yes"));
+        self.lines.push(format!("{feature}: {cell}"));
+    }
+
+    /// Says more of a feature, if it was a `yes`.
+    fn remark(&mut self, feature: &str, remark: &str) {
+        let yes = format!("{feature}: yes");
+        for line in self.lines.iter_mut().filter(|line| **line == yes) {
+            *line = format!("{yes} ({remark})");
+        }
+    }
+
+    fn said(self) -> String {
+        self.lines.join("\n")
+    }
+}
+
 impl Library {
     fn seen(&self) -> Column {
         let place = Place::new();
@@ -140,6 +215,7 @@ impl Library {
                     .env("NODE_PATH", root().join("target/test-js/node_modules"));
                 place.run(command)
             }
+            Driver::Rust(seen) => seen(&place),
         };
         let mut column = Column::new();
         for feature in FEATURES.into_iter().chain([VERSION]) {
@@ -167,13 +243,20 @@ static SEEN: LazyLock<Vec<Column>> = LazyLock::new(|| {
     })
 });
 
+/// The sign of a cell, and what its note says.
+fn remark(cell: &str) -> Option<(&'static str, &str)> {
+    let cell = cell.strip_suffix(')')?;
+    let yes = cell.strip_prefix("yes (").map(|remark| ("yes", remark));
+    yes.or_else(|| Some(("–", cell.strip_prefix("cannot (")?)))
+}
+
 /// The cells that must not be as they are.
 fn wrong() -> Vec<String> {
     let mut wrong = Vec::new();
     for (library, column) in LIBRARIES.iter().zip(SEEN.iter()) {
         for feature in FEATURES {
             let cell = &column[feature];
-            if cell != "yes" && !(cell.starts_with("cannot (") && cell.ends_with(')')) {
+            if cell != "yes" && remark(cell).is_none() {
                 wrong.push(format!("{}: {feature}: {cell}", library.name));
             }
         }
@@ -207,8 +290,8 @@ from what its drivers in `tests/e2e/interop/` saw; the test fails when a library
 said here (`PORTCULLIS_BLESS=1 cargo test --test e2e interop` writes the page again).
 
 The broker runs in its hardened profile, with users and an ACL. Each driver tries a feature in every
-version of MQTT its library speaks, and `yes` means: in all of them. A number means that the library
-has no such thing; the notes say what is missing.
+version of MQTT its library speaks that has the feature, and `yes` means: in all of them. `–` means
+that the library has no such thing; the notes below the table say more.
 
 ";
 
@@ -228,9 +311,8 @@ fn page(seen: &[Column]) -> String {
         let _ = write!(page, "| {} |", feature.replace("# ", "`#` "));
         for column in seen {
             let cell = &column[feature];
-            let reason = cell.strip_prefix("cannot (");
-            let Some(reason) = reason.and_then(|reason| reason.strip_suffix(')')) else {
-                let _ = write!(page, " {} |", cell.lines().next().unwrap_or_default());
+            let Some((sign, reason)) = remark(cell) else {
+                let _ = write!(page, " {cell} |");
                 continue;
             };
             let known = notes.iter().position(|note| note == reason);
@@ -238,7 +320,7 @@ fn page(seen: &[Column]) -> String {
                 notes.push(reason.to_owned());
                 notes.len() - 1
             });
-            let _ = write!(page, " – ({}) |", number + 1);
+            let _ = write!(page, " {sign} ({}) |", number + 1);
         }
         page.push('\n');
     }

@@ -63,4 +63,4 @@ async def connect(user, version, by="PLAIN", name=None, clean=True, will=None, p
 
 
 CANNOT = {"topic aliases from the broker": "it ends the connection at a message whose Topic Name is empty"}
-asyncio.run(run("aiomqtt", connect, list(VERSIONS), CANNOT))
+asyncio.run(run("aiomqtt", connect, list(VERSIONS), CANNOT, {}))

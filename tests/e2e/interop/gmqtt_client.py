@@ -88,4 +88,4 @@ CANNOT = {
     "connect 3.1": "it speaks 3.1.1 and 5.0",
     "WebSocket": "TCP and TLS only",
 }
-asyncio.run(run("gmqtt", connect, list(VERSIONS), CANNOT))
+asyncio.run(run("gmqtt", connect, list(VERSIONS), CANNOT, {}))

@@ -76,4 +76,5 @@ async def connect(user, version, by="PLAIN", name=None, clean=True, will=None, p
     return made
 
 
-asyncio.run(run("paho-mqtt", connect, list(VERSIONS), {}))
+REMARKS = {"topic aliases from the broker": "the program has to remember the names"}
+asyncio.run(run("paho-mqtt", connect, list(VERSIONS), {}, REMARKS))

@@ -132,7 +132,7 @@ class Scenarios:
         same(await alice.subscribe("#", 0), False)
         await alice.leave()
 
-    def arrives(self, expected=None, **properties):
+    def arrives(self, **properties):
         async def attempt(version):
             alice, inside = await self.pair(version)
             await alice.subscribe(f"{ANSWERS}/+", 1)
@@ -199,17 +199,17 @@ def said(feature, cell):
     print(f"{feature}: {cell}", flush=True)
 
 
-async def attempted(feature, attempt, versions):
+async def attempted(feature, attempt, versions, yes):
     for version in versions:
         try:
             await asyncio.wait_for(attempt(version), PATIENCE)
         except Exception as error:  # whatever it is, it belongs into the table
             text = " ".join(f"{type(error).__name__}: {error}".split())
             return said(feature, f"no ({text}, in {version})")
-    return said(feature, "yes")
+    return said(feature, yes)
 
 
-async def run(package, connect, versions, cannot):
+async def run(package, connect, versions, cannot, remarks):
     """Tries everything in the versions the library speaks, but for what it `cannot`."""
     said("version", metadata.version(package))
     of = Scenarios(connect)
@@ -240,4 +240,5 @@ async def run(package, connect, versions, cannot):
         if feature in cannot:
             said(feature, f"cannot ({cannot[feature]})")
         else:
-            await attempted(feature, attempt, tried)
+            remark = remarks.get(feature)
+            await attempted(feature, attempt, tried, f"yes ({remark})" if remark else "yes")
