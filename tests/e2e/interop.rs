@@ -49,51 +49,70 @@ const VERSION: &str = "version";
 struct Library {
     name: &'static str,
     version: &'static str,
+    from: &'static str,
     /// The file and the text that pin the version.
     pinned: Option<(&'static str, &'static str)>,
     driver: Driver,
 }
 
 enum Driver {
+    /// The source, and the library it is linked with.
+    C(&'static str, &'static str),
     Python(&'static str),
     Node(&'static str),
     Rust(fn(&Place) -> String),
 }
 
-const LIBRARIES: [Library; 6] = [
+/// The release that has these versions.
+const DEBIAN: &str = "Debian 12";
+
+const LIBRARIES: [Library; 7] = [
     Library {
         name: "mosquitto's programs",
-        version: "Debian 12",
+        version: "2.0.11",
+        from: DEBIAN,
         pinned: None,
         driver: Driver::Rust(mosquitto::seen),
     },
     Library {
+        name: "paho (C)",
+        version: "1.3.11",
+        from: DEBIAN,
+        pinned: None,
+        driver: Driver::C("paho_c.c", "-lpaho-mqtt3cs"),
+    },
+    Library {
         name: "paho-mqtt (Python)",
         version: "2.1.0",
+        from: "PyPI",
         pinned: Some(("scripts/test.sh", "paho-mqtt==2.1.0")),
         driver: Driver::Python("paho_python.py"),
     },
     Library {
         name: "aiomqtt (Python)",
         version: "2.5.1",
+        from: "PyPI",
         pinned: Some(("scripts/test.sh", "aiomqtt==2.5.1")),
         driver: Driver::Python("aiomqtt_client.py"),
     },
     Library {
         name: "gmqtt (Python)",
         version: "0.8.0",
+        from: "PyPI",
         pinned: Some(("scripts/test.sh", "gmqtt==0.8.0")),
         driver: Driver::Python("gmqtt_client.py"),
     },
     Library {
         name: "MQTT.js",
         version: "5.16.0",
+        from: "npm",
         pinned: Some(("scripts/test.sh", "mqtt@5.16.0")),
         driver: Driver::Node("mqtt_js.js"),
     },
     Library {
         name: "rumqttc (Rust)",
         version: "0.25.1",
+        from: "crates.io",
         pinned: None,
         driver: Driver::Rust(rumqttc::seen),
     },
@@ -110,7 +129,7 @@ fn source(name: &str) -> PathBuf {
     root().join("tests/e2e/interop").join(name)
 }
 
-/// A broker of its own for each driver, with a listener for WebSockets as well.
+/// A broker of its own for each driver, with a listener for `WebSockets` as well.
 struct Place {
     site: Site,
     /// Whose ports nobody else has.
@@ -134,23 +153,12 @@ impl Place {
             .env("WS_PORT", self.other.plain.to_string())
             .env("FILES", self.site.dir())
             .env("PASSWORD", PASSWORD);
-        Tool::start(command).finish().text
+        let tool = Tool::start(command);
+        let wanted = [VERSION].into_iter().chain(FEATURES);
+        // They are said in this order, each in good time.
+        let lines = wanted.map(|feature| tool.until(&format!("{feature}: ")));
+        lines.collect::<Vec<_>>().join("\n")
     }
-}
-
-/// The release that the libraries of the system come from.
-fn debian() -> String {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let field = |name: &str| {
-        let mut fields = release.lines().filter_map(|line| line.strip_prefix(name));
-        fields
-            .next()
-            .unwrap_or_default()
-            .trim_matches('"')
-            .to_owned()
-    };
-    let name = field("ID=").replace("debian", "Debian");
-    format!("{name} {}", field("VERSION_ID="))
 }
 
 /// What a driver in Rust says, in the words of the others.
@@ -215,6 +223,15 @@ impl Library {
                     .env("NODE_PATH", root().join("target/test-js/node_modules"));
                 place.run(command)
             }
+            Driver::C(file, library) => {
+                let program = place.site.path("driver");
+                let mut compiler = Command::new("cc");
+                compiler.args(["-Wall", "-Wextra", "-Werror", "-o"]);
+                compiler.arg(&program).arg(source(file)).arg(library);
+                let ended = Tool::start(compiler).finish();
+                assert_eq!(ended.code, Some(0), "{}", ended.text);
+                place.run(Command::new(program))
+            }
             Driver::Rust(seen) => seen(&place),
         };
         let mut column = Column::new();
@@ -238,7 +255,7 @@ static SEEN: LazyLock<Vec<Column>> = LazyLock::new(|| {
             .iter()
             .map(|library| scope.spawn(|| library.seen()))
             .collect();
-        let columns = drivers.into_iter().map(|driver| driver.join());
+        let columns = drivers.into_iter().map(std::thread::ScopedJoinHandle::join);
         columns.map(|column| column.expect("it ran")).collect()
     })
 });
@@ -297,9 +314,10 @@ that the library has no such thing; the notes below the table say more.
 
 fn page(seen: &[Column]) -> String {
     let mut page = String::from(HEAD);
-    page.push_str("| library | version |\n| --- | --- |\n");
+    page.push_str("| library | version | from |\n| --- | --- | --- |\n");
     for library in &LIBRARIES {
-        let _ = writeln!(page, "| {} | {} |", library.name, library.version);
+        let row = [library.name, library.version, library.from].join(" | ");
+        let _ = writeln!(page, "| {row} |");
     }
     page.push_str("\n| feature |");
     for library in &LIBRARIES {

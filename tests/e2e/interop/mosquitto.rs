@@ -1,8 +1,10 @@
 //! `mosquitto_pub`, `mosquitto_sub` and `mosquitto_rr`: what they do with the broker.
 
+use std::process::Command;
+
 use nix::sys::signal::Signal;
 
-use super::{Place, Sheet, debian};
+use super::{Place, Sheet};
 use crate::support::site::Site;
 use crate::support::tools::{By, Tool, mosquitto, publisher, subscriber};
 
@@ -189,11 +191,11 @@ pub(super) fn seen(place: &Place) -> String {
         version: protocol(version),
     };
     let plain = |version| programs(By::Plain, version);
-    let mut sheet = Sheet::of(&debian());
+    let mut sheet = Sheet::of(&version());
     for version in ALL {
         let feature = format!("connect {version}");
         sheet.tried(&feature, &[version], |version| {
-            exchange(&plain(version), "0")
+            exchange(&plain(version), "0");
         });
     }
     sheet.tried("wrong password is refused", &ALL, |version| {
@@ -240,4 +242,14 @@ pub(super) fn seen(place: &Place) -> String {
         "it ends the connection at a message whose Topic Name is empty",
     );
     sheet.said()
+}
+
+/// `mosquitto_sub version 2.0.11 running on …`
+fn version() -> String {
+    let mut help = Command::new("mosquitto_sub");
+    help.arg("--help");
+    let said = Tool::start(help).finish().text;
+    let found = said.split("mosquitto_sub version ").nth(1);
+    let version = found.and_then(|rest| rest.split(' ').next());
+    version.expect("a version").to_owned()
 }

@@ -125,7 +125,10 @@ async fn poll4(mut events: rumqttc::EventLoop, tell: UnboundedSender<Heard>) {
             Ok(rumqttc::Event::Outgoing(_)) => None,
             Err(error) => return drop(tell.send(Heard::Lost(error.to_string()))),
         };
-        heard.map_or(Ok(()), |heard| tell.send(heard)).ok();
+        if let Some(heard) = heard {
+            // Who listens no more has seen enough.
+            drop(tell.send(heard));
+        }
     }
 }
 
@@ -136,7 +139,10 @@ async fn poll5(mut events: rumqttc::v5::EventLoop, tell: UnboundedSender<Heard>)
             Ok(rumqttc::v5::Event::Outgoing(_)) => None,
             Err(error) => return drop(tell.send(Heard::Lost(error.to_string()))),
         };
-        heard.map_or(Ok(()), |heard| tell.send(heard)).ok();
+        if let Some(heard) = heard {
+            // Who listens no more has seen enough.
+            drop(tell.send(heard));
+        }
     }
 }
 
