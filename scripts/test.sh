@@ -38,7 +38,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 venv=target/test-venv
-libraries="paho-mqtt==2.1.0 aiomqtt==2.5.1 gmqtt==0.8.0"
+libraries="paho-mqtt==2.1.0 aiomqtt==2.5.1 gmqtt==0.8.0 awscrt==0.38.1"
 if [ "$(cat "$venv/libraries" 2>/dev/null)" != "$libraries" ]; then
     echo "installing $libraries"
     python3 -m venv "$venv"

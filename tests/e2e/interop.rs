@@ -66,7 +66,7 @@ enum Driver {
 /// The release that has these versions.
 const DEBIAN: &str = "Debian 12";
 
-const LIBRARIES: [Library; 7] = [
+const LIBRARIES: [Library; 8] = [
     Library {
         name: "mosquitto's programs",
         version: "2.0.11",
@@ -101,6 +101,13 @@ const LIBRARIES: [Library; 7] = [
         from: "PyPI",
         pinned: Some(("scripts/test.sh", "gmqtt==0.8.0")),
         driver: Driver::Python("gmqtt_client.py"),
+    },
+    Library {
+        name: "awscrt (Python)",
+        version: "0.38.1",
+        from: "PyPI",
+        pinned: Some(("scripts/test.sh", "awscrt==0.38.1")),
+        driver: Driver::Python("awscrt_client.py"),
     },
     Library {
         name: "MQTT.js",
