@@ -315,7 +315,8 @@ said here (`PORTCULLIS_BLESS=1 cargo test --test e2e interop` writes the page ag
 
 The broker runs in its hardened profile, with users and an ACL. Each driver tries a feature in every
 version of MQTT its library speaks that has the feature, and `yes` means: in all of them. `–` means
-that the library has no such thing; the notes below the table say more.
+that the library has no such thing or that it was not tried, as the note says. Nothing else can stand
+here: what a library has and does not get from the broker fails the test.
 
 ";
 
