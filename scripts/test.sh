@@ -47,11 +47,12 @@ if [ "$(cat "$venv/libraries" 2>/dev/null)" != "$libraries" ]; then
     echo "$libraries" >"$venv/libraries"
 fi
 js=target/test-js
-libraries="mqtt@5.16.0"
+libraries="mqtt@5.16.0 paho-mqtt@1.1.0"
 if [ "$(cat "$js/libraries" 2>/dev/null)" != "$libraries" ]; then
     echo "installing npm's $libraries"
     mkdir -p "$js"
-    npm install --silent --no-audit --no-fund --prefix "$js" "$libraries"
+    # shellcheck disable=SC2086
+    npm install --silent --no-audit --no-fund --prefix "$js" $libraries
     echo "$libraries" >"$js/libraries"
 fi
 

@@ -66,7 +66,7 @@ enum Driver {
 /// The release that has these versions.
 const DEBIAN: &str = "Debian 12";
 
-const LIBRARIES: [Library; 8] = [
+const LIBRARIES: [Library; 9] = [
     Library {
         name: "mosquitto's programs",
         version: "2.0.11",
@@ -115,6 +115,13 @@ const LIBRARIES: [Library; 8] = [
         from: "npm",
         pinned: Some(("scripts/test.sh", "mqtt@5.16.0")),
         driver: Driver::Node("mqtt_js.js"),
+    },
+    Library {
+        name: "paho-mqtt (JavaScript)",
+        version: "1.1.0",
+        from: "npm",
+        pinned: Some(("scripts/test.sh", "paho-mqtt@1.1.0")),
+        driver: Driver::Node("paho_js.js"),
     },
     Library {
         name: "rumqttc (Rust)",
