@@ -8,16 +8,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::auth::jwt::JwtSettings;
 use crate::auth::{
-    Authenticator, AuthenticatorSettings, CertificateTrust, Identity, PasswordFile, Verifier,
+    AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
+    PasswordFile, Verifier,
 };
 use crate::codec::{self, Version};
 use crate::config::{
-    self, CertificateIdentity, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
+    self, CertificateIdentity, ClientIdFrom, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
     ListenerSettings, LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
 };
 use crate::net::Drain;
-use crate::net::listener::ListenerState;
+use crate::net::listener::{ClientIdSource, ListenerState};
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::AclFile;
@@ -54,6 +56,7 @@ pub(crate) struct Files {
     acls: HashMap<PathBuf, Arc<AclFile>>,
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
     tls: Vec<Option<Tls>>,
+    tokens: Vec<Option<Arc<JwtSettings>>>,
 }
 
 /// Reads a configuration and every file it names.
@@ -84,7 +87,7 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     }
 }
 
-struct Reader {
+pub(super) struct Reader {
     files: Files,
     diagnostics: Vec<Diagnostic>,
     unreadable: bool,
@@ -103,9 +106,11 @@ impl Reader {
             .as_ref()
             .and_then(|settings| self.tls(settings));
         self.files.tls.push(loaded);
+        let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
+        self.files.tokens.push(tokens);
     }
 
-    fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
         match fs::read(&file.value) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -120,7 +125,7 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
         let bytes = self.bytes(file, what)?;
         let text = String::from_utf8(bytes).ok();
         if text.is_none() {
@@ -132,8 +137,12 @@ impl Reader {
         text
     }
 
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
     fn error(&mut self, origin: &Origin, message: String) {
-        self.diagnostics.push(Diagnostic::error(message).at(origin));
+        self.push(Diagnostic::error(message).at(origin));
     }
 
     fn acl(&mut self, file: &Located<PathBuf>) {
@@ -406,8 +415,12 @@ fn listener_state(
             .map(|identity| match identity {
                 CertificateIdentity::CommonName => Identity::CommonName,
                 CertificateIdentity::Subject => Identity::Subject,
+                CertificateIdentity::Dns => Identity::Alternative(AlternativeName::Dns),
+                CertificateIdentity::Email => Identity::Alternative(AlternativeName::Email),
+                CertificateIdentity::Uri => Identity::Alternative(AlternativeName::Uri),
             }),
         passwords,
+        tokens: files.tokens.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
@@ -436,6 +449,11 @@ fn listener_state(
             == DeniedSubscribe::Disconnect,
         disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
         use_username_as_client_id: listener.use_username_as_clientid,
+        client_id_from: listener.clientid_from.as_ref().map(|from| match from {
+            ClientIdFrom::User => ClientIdSource::User,
+            ClientIdFrom::Certificate => ClientIdSource::Certificate,
+            ClientIdFrom::Jwt(_) => ClientIdSource::Token,
+        }),
         connect_timeout: limits.connect_timeout,
         packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
@@ -479,6 +497,11 @@ fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session
             .map_or(u32::MAX, |time| {
                 u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
             }),
+        client_id_bytes: listener.clientid_min_length..=listener.clientid_max_length,
+        client_id_pattern: listener
+            .clientid_pattern
+            .as_ref()
+            .map(|pattern| pattern.0.clone()),
         client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
         available: listener.available,
         reason_strings: listener.reason_strings,

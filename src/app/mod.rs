@@ -12,6 +12,8 @@ mod process;
 mod quickstart;
 mod running;
 mod serve;
+mod tokens;
+mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -25,6 +25,7 @@ use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
 use super::generation::{self, Loaded};
 use super::process::{self, PidFile, ProcessError};
 use super::running::{Running, log_settings};
+use super::watch::{Looks, Watch, look};
 
 /// How often parked sessions, wills and floods are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -336,12 +337,20 @@ async fn serve(
     process::notify(&[NotifyState::Ready]);
     ready();
     let mut house = Housekeeping::new(&running);
+    let mut watch = Watch::default();
+    watch.loaded(&running.settings, &Looks::new());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => house.tick(&running),
-            _ = signals.hangup.recv() => reload(&mut running, &source),
+            _ = tick.tick() => {
+                house.tick(&running);
+                if watch.has_changed(&running.settings) {
+                    tracing::info!(target: "portcullis::log::notice", "a file has changed: reloading");
+                    reload(&mut running, &source, &mut watch);
+                }
+            }
+            _ = signals.hangup.recv() => reload(&mut running, &source, &mut watch),
             _ = signals.reopen.recv() => reopen_logs(&running),
             _ = signals.user1.recv() => {
                 tracing::info!("SIGUSR1: nothing to write, sessions and retained messages are kept in memory");
@@ -358,7 +367,8 @@ async fn serve(
     Ok(())
 }
 
-fn reload(running: &mut Running, source: &Source) {
+fn reload(running: &mut Running, source: &Source, watch: &mut Watch) {
+    let before = look(&running.settings);
     let mut state = vec![NotifyState::Reloading];
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         state.push(now);
@@ -368,6 +378,7 @@ fn reload(running: &mut Running, source: &Source) {
         source.config_file.as_deref(),
         &source.options,
     ));
+    watch.loaded(&running.settings, &before);
     process::notify(&[NotifyState::Ready]);
 }
 

@@ -33,6 +33,8 @@ pub enum Cause {
     PacketTimeout,
     /// The operator drains the broker.
     Drained,
+    /// The token it came in by is over.
+    ProofOver,
 }
 
 impl Cause {
@@ -50,6 +52,7 @@ impl Cause {
         Self::Denied,
         Self::PacketTimeout,
         Self::Drained,
+        Self::ProofOver,
     ];
 
     /// The metric label value and the `reason` field of the audit log.
@@ -67,6 +70,7 @@ impl Cause {
             Self::Denied => "denied",
             Self::PacketTimeout => "packet_timeout",
             Self::Drained => "drained",
+            Self::ProofOver => "token_over",
         }
     }
 }

@@ -81,6 +81,11 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
             | DenyReason::BadAuthMethod
+            | DenyReason::TokenMalformed
+            | DenyReason::TokenSignature
+            | DenyReason::TokenClaims
+            | DenyReason::TokenExpired
+            | DenyReason::TokenRevoked
     )
 }
 

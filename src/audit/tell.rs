@@ -94,6 +94,11 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::BadCertificateIdentity
         | DenyReason::AuthUnavailable
         | DenyReason::AuthBusy
+        | DenyReason::TokenMalformed
+        | DenyReason::TokenSignature
+        | DenyReason::TokenClaims
+        | DenyReason::TokenExpired
+        | DenyReason::TokenRevoked
         | DenyReason::BadAuthMethod => "auth-failed",
         DenyReason::MessageRate
         | DenyReason::ByteRate
@@ -469,5 +474,6 @@ fn disconnected(cause: Cause) -> &'static str {
         Cause::Denied => "it published what it may not",
         Cause::PacketTimeout => "a packet of it was not complete within packet_timeout",
         Cause::Drained => "the broker is being drained",
+        Cause::ProofOver => "its token is over",
     }
 }

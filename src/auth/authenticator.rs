@@ -2,9 +2,10 @@
 //!
 //! 1. Where the certificate is the identity, nothing else counts: user name and password of
 //!    CONNECT are dropped, and neither `allow_anonymous` nor the password file is asked.
-//! 2. A client without a user name is anonymous.
-//! 3. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
-//! 4. Without one, a user name is taken unchecked where `allow_anonymous` is true and refused
+//! 2. A password that is a token is judged as one where tokens are taken, and its user name counts.
+//! 3. A client without a user name is anonymous.
+//! 4. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
+//! 5. Without one, a user name is taken unchecked where `allow_anonymous` is true and refused
 //!    where it is not.
 //!
 //! An [`Authenticator`] does not change. A reload makes another one and asks it, for each client
@@ -19,8 +20,9 @@ use rustls_pki_types::CertificateDer;
 
 use crate::policy::DenyReason;
 
-use super::certificate::CertificateIdentity;
+use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
+use super::jwt::{self, JwtSettings, Verified};
 use super::password_file::PasswordFile;
 use super::secret::Secret;
 use super::verifier::{Verifier, VerifyError};
@@ -32,6 +34,8 @@ pub enum Identity {
     CommonName,
     /// `use_subject_as_username`: in its whole subject.
     Subject,
+    /// `certificate_identity san_dns|san_email|san_uri`: in its one alternative name of this kind.
+    Alternative(AlternativeName),
 }
 
 /// Answers whether a client certificate that was trusted once still is.
@@ -49,6 +53,8 @@ pub struct AuthenticatorSettings {
     pub identity: Option<Identity>,
     /// `password_file`.
     pub passwords: Option<Arc<PasswordFile>>,
+    /// What is asked of tokens, where they are taken.
+    pub tokens: Option<Arc<JwtSettings>>,
     /// Where certificates are required: asked about those of resumed TLS sessions and of
     /// connected clients.
     pub certificates: Option<Arc<dyn CertificateTrust>>,
@@ -57,6 +63,8 @@ pub struct AuthenticatorSettings {
 /// What a client says of itself in CONNECT and has proved in TLS.
 #[derive(Debug)]
 pub struct Credentials {
+    /// The Client Identifier of CONNECT; `None` if the client sent none.
+    pub client_id: Option<String>,
     /// User Name of CONNECT.
     pub username: Option<String>,
     /// Password of CONNECT.
@@ -84,12 +92,13 @@ pub enum Verdict {
 }
 
 /// How a client proved who it is, as logs and metrics name it: by nothing, where it gave no name;
-/// by a password; by knowing one without sending it; by its certificate; by nothing although it gave a name; and `none` for those
-/// that proved nothing and were refused.
+/// by a password; by knowing one without sending it; by a token; by its certificate; by nothing
+/// although it gave a name; and `none` for those that proved nothing and were refused.
 const METHODS: &[&str] = &[
     "anonymous",
     "password",
     "scram",
+    "token",
     "certificate",
     "unchecked",
     "none",
@@ -111,6 +120,22 @@ impl Proof {
     pub fn certificate(&self) -> Option<&CertificateIdentity> {
         self.certificate.as_ref()
     }
+
+    /// The Client Identifier that a token is for.
+    pub fn client_id(&self) -> Option<&str> {
+        match &self.basis {
+            Basis::Token { token, .. } => token.claims.client_id.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// When it is over by itself, in seconds since 1970.
+    pub fn ends_at_s(&self) -> Option<u64> {
+        match &self.basis {
+            Basis::Token { ends_at_s, .. } => Some(*ends_at_s),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +148,10 @@ pub(super) enum Basis {
         hash: Arc<StoredHash>,
     },
     Certificate(Identity),
+    Token {
+        token: Arc<Verified>,
+        ends_at_s: u64,
+    },
 }
 
 /// One listener's rules as of one generation of the configuration.
@@ -173,6 +202,7 @@ impl Authenticator {
 
     async fn decide(&self, credentials: Credentials) -> Result<Verdict, DenyReason> {
         let Credentials {
+            client_id,
             username,
             password,
             certificate,
@@ -184,11 +214,18 @@ impl Authenticator {
             let username = match source {
                 Identity::CommonName => certificate.common_name(),
                 Identity::Subject => certificate.subject(),
+                Identity::Alternative(kind) => certificate.alternative_name(kind),
             };
             let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
             let username = Some(Arc::clone(username));
             let basis = Basis::Certificate(source);
             return Ok(accept(username, "certificate", basis, Some(certificate)));
+        }
+        if self.settings.tokens.is_some()
+            && let Some(password) = &password
+            && jwt::looks_like_a_token(password.expose())
+        {
+            return self.token(password.expose(), client_id.as_deref(), certificate);
         }
         let Some(username) = username else {
             if !self.settings.allow_anonymous {
@@ -227,6 +264,33 @@ impl Authenticator {
             Err(VerifyError::Busy) => Err(DenyReason::AuthBusy),
             Err(VerifyError::Unavailable) => Err(DenyReason::AuthUnavailable),
         }
+    }
+
+    /// A token, in whatever packet it came. It may be for one Client Identifier alone.
+    pub(super) fn token(
+        &self,
+        token: &[u8],
+        client_id: Option<&str>,
+        certificate: Option<CertificateIdentity>,
+    ) -> Result<Verdict, DenyReason> {
+        let tokens = self
+            .settings
+            .tokens
+            .as_ref()
+            .ok_or(DenyReason::BadAuthMethod)?;
+        let verified = tokens.verify(token, now_s())?;
+        let bound = verified.claims.client_id.as_deref();
+        if let (Some(wanted), Some(sent)) = (bound, client_id)
+            && wanted != sent
+        {
+            return Err(DenyReason::TokenClaims);
+        }
+        let username = Some(Arc::clone(&verified.username));
+        let basis = Basis::Token {
+            ends_at_s: verified.ends_at_s(tokens),
+            token: Arc::new(verified),
+        };
+        Ok(accept(username, "token", basis, certificate))
     }
 
     /// The handshake has verified the certificate, except where it resumed an older session.
@@ -270,12 +334,23 @@ impl Authenticator {
             _ if settings.identity.is_some() => false,
             Basis::Anonymous => settings.allow_anonymous,
             Basis::Claimed => settings.allow_anonymous && settings.passwords.is_none(),
+            Basis::Token { token, .. } => settings
+                .tokens
+                .as_ref()
+                .is_some_and(|tokens| tokens.still_takes(token, now_s())),
             Basis::Password { username, hash } => match &settings.passwords {
                 Some(file) => file.hash_of(username).is_some_and(|known| known == hash),
                 None => settings.allow_anonymous,
             },
         }
     }
+}
+
+fn now_s() -> u64 {
+    // Before 1970 every token is too early.
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn accept(

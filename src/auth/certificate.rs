@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::OID_X509_COMMON_NAME;
 use x509_parser::prelude::FromDer;
 
@@ -35,6 +36,19 @@ struct Facts {
     details: CertificateDetails,
     common_name: Result<Arc<str>, IdentityProblem>,
     subject: Result<Arc<str>, IdentityProblem>,
+    /// By [`AlternativeName`].
+    alternatives: [Result<Arc<str>, IdentityProblem>; 3],
+}
+
+/// A kind of Subject Alternative Name (RFC 5280 section 4.2.1.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlternativeName {
+    /// `dNSName`.
+    Dns,
+    /// `rfc822Name`.
+    Email,
+    /// `uniformResourceIdentifier`, such as a SPIFFE identity.
+    Uri,
 }
 
 /// What logs tell about a client certificate.
@@ -62,6 +76,15 @@ pub enum IdentityProblem {
     /// It has more than one, and which of them counts is a matter of taste.
     #[error("the subject has more than one Common Name")]
     SeveralCommonNames,
+    /// It has no Subject Alternative Name of the kind asked for.
+    #[error("there is no such alternative name")]
+    NoAlternativeName,
+    /// It has more than one.
+    #[error("there is more than one such alternative name")]
+    SeveralAlternativeNames,
+    /// It stands for more than one name.
+    #[error("the name holds a wildcard")]
+    Wildcard,
     /// There is nothing in it.
     #[error("the name is empty")]
     Empty,
@@ -130,6 +153,21 @@ impl CertificateIdentity {
         facts.subject.as_ref().map_err(|problem| *problem)
     }
 
+    /// The Subject Alternative Name of this kind, if there is exactly one.
+    ///
+    /// # Errors
+    /// There is none that can be a user name.
+    pub fn alternative_name(&self, kind: AlternativeName) -> Result<&Arc<str>, IdentityProblem> {
+        let facts = self.facts.as_ref().ok_or(IdentityProblem::Unreadable)?;
+        let [dns, email, uri] = &facts.alternatives;
+        let name = match kind {
+            AlternativeName::Dns => dns,
+            AlternativeName::Email => email,
+            AlternativeName::Uri => uri,
+        };
+        name.as_ref().map_err(|problem| *problem)
+    }
+
     /// Serial number, issuer and so on, for logs; `None` if it is not a certificate.
     pub fn details(&self) -> Option<&CertificateDetails> {
         self.facts.as_ref().map(|facts| &facts.details)
@@ -169,6 +207,12 @@ fn read(der: &[u8]) -> Option<Facts> {
         },
         common_name: common_name(&certificate),
         subject: subject(&certificate),
+        alternatives: [
+            AlternativeName::Dns,
+            AlternativeName::Email,
+            AlternativeName::Uri,
+        ]
+        .map(|kind| alternative_name(&certificate, kind)),
     })
 }
 
@@ -195,6 +239,37 @@ fn subject(certificate: &X509Certificate<'_>) -> Result<Arc<str>, IdentityProble
         return Err(IdentityProblem::ControlCharacter);
     }
     username(&printed.text)
+}
+
+fn alternative_name(
+    certificate: &X509Certificate<'_>,
+    kind: AlternativeName,
+) -> Result<Arc<str>, IdentityProblem> {
+    let extension = certificate
+        .subject_alternative_name()
+        .map_err(|_| IdentityProblem::Unreadable)?
+        .ok_or(IdentityProblem::NoAlternativeName)?;
+    let mut names = extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match (kind, name) {
+            (AlternativeName::Dns, GeneralName::DNSName(text))
+            | (AlternativeName::Email, GeneralName::RFC822Name(text))
+            | (AlternativeName::Uri, GeneralName::URI(text)) => Some(*text),
+            _ => None,
+        });
+    let text = names.next().ok_or(IdentityProblem::NoAlternativeName)?;
+    if names.next().is_some() {
+        return Err(IdentityProblem::SeveralAlternativeNames);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IdentityProblem::ControlCharacter);
+    }
+    if text.contains(['*', '+', '#']) {
+        return Err(IdentityProblem::Wildcard);
+    }
+    username(text)
 }
 
 fn username(text: &str) -> Result<Arc<str>, IdentityProblem> {

@@ -33,28 +33,56 @@ impl Exchange {
     }
 }
 
+/// The method of tokens: the token is the first message, and there is no other.
+pub const JWT_METHOD: &str = "JWT";
+
+/// What the first message came to.
+#[derive(Debug)]
+pub enum Begun {
+    /// The client is to answer this.
+    Challenge(Box<Exchange>, Vec<u8>),
+    /// It has said all there is to say.
+    Done(Verdict),
+}
+
 impl Authenticator {
     /// Whether a client of this listener may name `method`: SCRAM-SHA-256, where a user of the
-    /// password file has a verifier for it.
+    /// password file has a verifier for it, and JWT, where tokens are taken.
     pub fn offers(&self, method: &str) -> bool {
         let settings = self.settings();
-        let file = settings.passwords.as_ref();
-        method == METHOD
-            && settings.identity.is_none()
-            && file.is_some_and(|file| file.scram_iterations().is_some())
+        if settings.identity.is_some() {
+            return false;
+        }
+        match method {
+            METHOD => settings
+                .passwords
+                .as_ref()
+                .is_some_and(|file| file.scram_iterations().is_some()),
+            JWT_METHOD => settings.tokens.is_some(),
+            _ => false,
+        }
     }
 
-    /// Takes the client's first message, and gives what it is answered.
+    /// Takes the first message by `method` of the client that calls itself `client_id`.
     ///
     /// # Errors
     /// The message is none of the method, the certificate is not what the listener wants, or the
     /// method is not offered.
     pub fn begin(
         &self,
+        method: &str,
+        client_id: Option<&str>,
         data: Option<&[u8]>,
         certificate: Option<CertificateIdentity>,
-    ) -> Result<(Exchange, Vec<u8>), DenyReason> {
+    ) -> Result<Begun, DenyReason> {
+        if !self.offers(method) {
+            return Err(DenyReason::BadAuthMethod);
+        }
         self.check_certificate(certificate.as_ref())?;
+        if method == JWT_METHOD {
+            let token = data.unwrap_or_default();
+            return self.token(token, client_id, certificate).map(Begun::Done);
+        }
         let file = self.settings().passwords.as_ref();
         let offered = file.and_then(|file| Some((file, file.scram_iterations()?)));
         let (file, iterations) = offered.ok_or(DenyReason::BadAuthMethod)?;
@@ -69,7 +97,7 @@ impl Authenticator {
             hash: hash.map(Arc::clone),
             certificate,
         };
-        Ok((exchange, answer.into_bytes()))
+        Ok(Begun::Challenge(Box::new(exchange), answer.into_bytes()))
     }
 
     /// Takes the client's last message: who it is, and what proves to it that we knew.

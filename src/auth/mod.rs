@@ -13,6 +13,7 @@ mod counters;
 mod distinguished_name;
 mod enhanced;
 mod hash;
+pub mod jwt;
 mod limits;
 mod password_file;
 mod scram;
@@ -23,9 +24,9 @@ pub use authenticator::{
     Authenticator, AuthenticatorSettings, CertificateTrust, Credentials, Identity, Proof, Verdict,
 };
 pub use cache::{CacheSettings, CredentialCache};
-pub use certificate::{CertificateDetails, CertificateIdentity, IdentityProblem};
+pub use certificate::{AlternativeName, CertificateDetails, CertificateIdentity, IdentityProblem};
 pub use counters::HashCounts;
-pub use enhanced::Exchange;
+pub use enhanced::{Begun, Exchange, JWT_METHOD};
 pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
 pub use limits::HashLimits;
 pub use password_file::{ParsedPasswords, PasswordError, PasswordFile, PasswordWarning};

@@ -8,7 +8,7 @@ use crate::config::changes::{Entry, Owner};
 use crate::config::directive::{Directive, Repeat, Scope, Section, Set, Structure, Support};
 use crate::config::lexer::{self, Line};
 use crate::config::settings::{
-    Bind, DEFAULT_PORT, ListenerSettings, SecurityGroup, Settings, TlsVersion,
+    Bind, CertificateIdentity, DEFAULT_PORT, ListenerSettings, SecurityGroup, Settings, TlsVersion,
 };
 use crate::config::table;
 use crate::config::value::{Value, ValueError};
@@ -38,6 +38,7 @@ pub(super) struct TlsParts {
     pub(super) require_certificate: bool,
     pub(super) use_identity: bool,
     pub(super) use_subject: bool,
+    pub(super) identity: Option<CertificateIdentity>,
     pub(super) minimum_version: TlsVersion,
     pub(super) ciphers: Option<Vec<&'static str>>,
     pub(super) ciphers_tls13: Option<Vec<&'static str>>,

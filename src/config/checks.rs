@@ -215,7 +215,7 @@ impl Builder {
         draft.settings.certificate_identity = match (tls.use_identity, tls.use_subject) {
             (true, _) => Some(CertificateIdentity::CommonName),
             (false, true) => Some(CertificateIdentity::Subject),
-            (false, false) => None,
+            (false, false) => tls.identity,
         };
     }
 
@@ -268,6 +268,7 @@ impl Builder {
             group.allow_anonymous_origin = global.allow_anonymous_origin;
             group.allow_zero_length_clientid = global.allow_zero_length_clientid;
             group.auto_id_prefix = global.auto_id_prefix;
+            group.tokens = global.tokens;
         }
         if group.allow_anonymous_origin.is_none() {
             group.allow_anonymous = local_only;
@@ -350,8 +351,11 @@ impl Builder {
         if self.tainted.contains(&Owner::Global) {
             return;
         }
+        self.judge_tokens(&listener);
         let group = &listener.security;
-        let identified = group.password_file.is_some() || listener.certificate_identity.is_some();
+        let identified = group.password_file.is_some()
+            || group.tokens.is_on()
+            || listener.certificate_identity.is_some();
         if !group.allow_anonymous && !identified {
             self.problems.push(
                 Diagnostic::warning(format!("nobody can connect to listener {}", listener.bind))
@@ -367,6 +371,35 @@ impl Builder {
                 ))
                 .at(&listener.origin)
                 .help("write `password_file PATH`; without one, user names are not checked"),
+            );
+        }
+    }
+
+    /// A secret beside public keys invites to take one for the other; options without a key do nothing.
+    fn judge_tokens(&mut self, listener: &ListenerSettings) {
+        let tokens = &listener.security.tokens;
+        let secrets = tokens.secret_file.iter().map(|file| &file.origin);
+        let secret = secrets
+            .chain(tokens.secret_env.iter().map(|name| &name.origin))
+            .next();
+        let has_public = !tokens.public_keys.is_empty() || tokens.jwks_file.is_some();
+        if let Some(origin) = secret
+            && has_public
+        {
+            let message = "a secret and public keys for tokens on one listener";
+            let help = "keep one of them; two listeners can have one each (per_listener_settings)";
+            self.problems
+                .push(Diagnostic::error(message).at(origin).help(help));
+        }
+        let has_options = tokens.issuer.is_some()
+            || !tokens.audience.is_empty()
+            || !tokens.algorithms.is_empty()
+            || tokens.revoked_file.is_some();
+        if has_options && !tokens.is_on() {
+            self.problems.push(
+                Diagnostic::error("there are settings for tokens and no key to verify them with")
+                    .at(&listener.origin)
+                    .help("write `jwt_public_key PATH`, `jwt_jwks_file PATH` or `jwt_secret_file PATH`"),
             );
         }
     }
@@ -498,11 +531,13 @@ fn assemble_tls(
         "crlfile",
         "use_identity_as_username",
         "use_subject_as_username",
+        "certificate_identity",
     ] {
         let set = match name {
             "crlfile" => tls.crlfile.is_some(),
             "use_identity_as_username" => tls.use_identity,
-            _ => tls.use_subject,
+            "use_subject_as_username" => tls.use_subject,
+            _ => tls.identity.is_some(),
         };
         if set && !tls.require_certificate {
             let consequence = if name == "crlfile" {
@@ -518,6 +553,13 @@ fn assemble_tls(
                 .help("write `require_certificate true`"),
             );
         }
+    }
+    if tls.identity.is_some() && (tls.use_identity || tls.use_subject) {
+        problems.push(
+            Diagnostic::error("two lines say which name of a certificate is the user name")
+                .at(&line("certificate_identity"))
+                .help("keep `certificate_identity`, which can say all that the others do"),
+        );
     }
     let settings = TlsSettings {
         certfile,

@@ -34,9 +34,9 @@ pub use load::{LoadOptions, Loaded, Verbosity, load, read, read_text};
 pub use origin::{Located, Origin};
 pub use profile::{FindingKind, HardenedFinding, ProfileSource, SecurityProfile};
 pub use settings::{
-    AccessSettings, AuditLog, AuthFailureLimit, Bind, CertificateIdentity, DEFAULT_PORT,
-    DeniedPublish, DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, LimitSettings,
-    ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener, ProcessSettings,
-    ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard,
-    TlsSettings, TlsVersion, WebSockets,
+    AccessSettings, AuditLog, AuthFailureLimit, Bind, CertificateIdentity, ClientIdFrom,
+    DEFAULT_PORT, DeniedPublish, DeniedSubscribe, DrainSettings, DrainTo, HashingSettings,
+    LimitSettings, ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener,
+    Pattern, ProcessSettings, ProtocolSettings, Rate, RateAction, SecurityGroup, Settings,
+    SocketDomain, SubscribeGuard, TlsSettings, TlsVersion, TokenSettings, WebSockets,
 };

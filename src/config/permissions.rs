@@ -105,6 +105,7 @@ impl Settings {
             let named = [
                 (group.password_file.as_ref(), SensitiveFile::PasswordFile),
                 (group.acl_file.as_ref(), SensitiveFile::AclFile),
+                (group.tokens.secret_file.as_ref(), SensitiveFile::PrivateKey),
                 (
                     listener.tls.as_ref().map(|tls| &tls.keyfile),
                     SensitiveFile::PrivateKey,

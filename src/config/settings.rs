@@ -60,6 +60,8 @@ pub struct SecurityGroup {
     pub acl_file: Option<Located<PathBuf>>,
     /// The password file.
     pub password_file: Option<Located<PathBuf>>,
+    /// Tokens.
+    pub tokens: TokenSettings,
     /// Whether a client without a user name may connect.
     pub allow_anonymous: bool,
     /// The line that set `allow_anonymous`, if one did.
@@ -68,6 +70,58 @@ pub struct SecurityGroup {
     pub allow_zero_length_clientid: bool,
     /// Begins every generated Client Identifier.
     pub auto_id_prefix: String,
+}
+
+/// What is asked of JSON Web Tokens. Taken only where a key is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Public keys in PEM.
+    pub public_keys: Vec<Located<PathBuf>>,
+    /// A JSON Web Key Set.
+    pub jwks_file: Option<Located<PathBuf>>,
+    /// A secret.
+    pub secret_file: Option<Located<PathBuf>>,
+    /// The environment variable that holds a secret.
+    pub secret_env: Option<Located<String>>,
+    /// Algorithms; empty for those that the keys allow.
+    pub algorithms: Vec<jsonwebtoken::Algorithm>,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// One of these must be in `aud`; empty if it is not looked at.
+    pub audience: Vec<String>,
+    /// The claim that is the user name.
+    pub username_claim: String,
+    /// How far clocks may be apart.
+    pub clock_skew: Duration,
+    /// Longest time from `iat` to `exp`.
+    pub max_lifetime: Option<Duration>,
+    /// Whether `jti` must be there.
+    pub require_jti: bool,
+    /// Tokens and subjects that were revoked.
+    pub revoked_file: Option<Located<PathBuf>>,
+}
+
+impl TokenSettings {
+    /// Whether tokens are taken at all.
+    pub fn is_on(&self) -> bool {
+        !self.public_keys.is_empty()
+            || self.jwks_file.is_some()
+            || self.secret_file.is_some()
+            || self.secret_env.is_some()
+    }
+
+    /// The line that names the first key.
+    pub fn origin(&self) -> Option<&Origin> {
+        let paths = self
+            .public_keys
+            .iter()
+            .chain(&self.jwks_file)
+            .chain(&self.secret_file);
+        paths
+            .map(|path| &path.origin)
+            .chain(self.secret_env.iter().map(|name| &name.origin))
+            .next()
+    }
 }
 
 /// Who may connect, and the guard.
@@ -374,6 +428,8 @@ pub struct ProcessSettings {
     pub shutdown_timeout: Duration,
     /// `TCP_NODELAY` on client connections.
     pub tcp_nodelay: bool,
+    /// A change of a file is a reload.
+    pub watch_files: bool,
 }
 
 /// One listener.
@@ -403,6 +459,14 @@ pub struct ListenerSettings {
     pub certificate_identity: Option<CertificateIdentity>,
     /// The user name replaces the Client Identifier.
     pub use_username_as_clientid: bool,
+    /// What the Client Identifier must be.
+    pub clientid_from: Option<ClientIdFrom>,
+    /// Shortest Client Identifier, in bytes.
+    pub clientid_min_length: usize,
+    /// Longest Client Identifier, in bytes.
+    pub clientid_max_length: usize,
+    /// What the whole Client Identifier must match.
+    pub clientid_pattern: Option<Pattern>,
     /// Prepended to every topic of its clients.
     pub mount_point: Option<String>,
     /// Connections on this listener.
@@ -466,6 +530,10 @@ impl ListenerSettings {
             tls: None,
             certificate_identity: None,
             use_username_as_clientid: false,
+            clientid_from: None,
+            clientid_min_length: 0,
+            clientid_max_length: 0,
+            clientid_pattern: None,
             mount_point: None,
             max_connections: None,
             websockets: false,
@@ -480,6 +548,29 @@ impl ListenerSettings {
         }
     }
 }
+
+/// What a Client Identifier must be equal to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientIdFrom {
+    /// The user name.
+    User,
+    /// The Common Name of the client certificate.
+    Certificate,
+    /// This claim of the token.
+    Jwt(String),
+}
+
+/// A regular expression; equal if it is written alike.
+#[derive(Clone, Debug)]
+pub struct Pattern(pub regex::Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// What a listener with `protocol websockets` asks of its clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -520,6 +611,12 @@ pub enum CertificateIdentity {
     CommonName,
     /// `use_subject_as_username`: its whole subject as RFC 2253 writes it.
     Subject,
+    /// Its one `dNSName`.
+    Dns,
+    /// Its one `rfc822Name`.
+    Email,
+    /// Its one `uniformResourceIdentifier`.
+    Uri,
 }
 
 /// TLS of one listener.

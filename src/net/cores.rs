@@ -227,6 +227,22 @@ impl Cores {
         }))
     }
 
+    /// Makes the caller's thread the only core; its runtime is the one the caller has entered. For
+    /// those who drive connections themselves ([`super::listener::connection`]).
+    ///
+    /// # Panics
+    /// No runtime was entered.
+    pub fn here() -> Arc<Self> {
+        CORE.set(Some(Core::new(0, Arc::new([Inbox::default()]))));
+        Arc::new(Self {
+            handles: vec![Handle::current()],
+            loads: Arc::new([Load::default()]),
+            threads: Mutex::default(),
+            stop: watch::channel(false).0,
+            sampled: Mutex::new(Instant::now()),
+        })
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.handles.len()

@@ -55,6 +55,8 @@ pub(crate) enum End {
     Denied(ReasonCode),
     /// A packet was not complete within `packet_timeout`.
     PacketTimeout,
+    /// The token that the client came in by is over.
+    ProofOver,
     /// The operator drains the broker: 0x9C or 0x9D.
     Drained(ReasonCode),
 }
@@ -72,6 +74,7 @@ impl End {
             Self::Revoked => Some(ReasonCode::NOT_AUTHORIZED),
             Self::Denied(reason) | Self::Drained(reason) => Some(*reason),
             Self::PacketTimeout => Some(ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR),
+            Self::ProofOver => Some(ReasonCode::MAXIMUM_CONNECT_TIME),
         }
     }
 
@@ -86,6 +89,7 @@ impl End {
             Self::Rate => "the client is above its message or byte rate",
             Self::Revoked => "the client may no longer be connected",
             Self::PacketTimeout => "a packet was not complete in time",
+            Self::ProofOver => "the token is over",
             Self::Client { .. }
             | Self::Closed
             | Self::Socket(_)
@@ -163,7 +167,7 @@ impl Driver {
             self.session.mailbox.attach(cx.waker().clone());
             self.attached = true;
         }
-        let now = Instant::now();
+        let now = super::now();
         let result = match &mut self.serving {
             None => return self.close(cx, now),
             Some(serving) => serving.turn(cx, core, &mut self.transport, &self.session, now),

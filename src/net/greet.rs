@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, CertificateIdentity, Credentials, Exchange, Secret, Verdict};
+use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
 use crate::message::{Author, ClientId};
@@ -19,6 +19,7 @@ use crate::session::{self, Connection, Opening, SessionState};
 
 use super::cores::Placed;
 use super::driver::Driver;
+use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
 use super::packets::{self, NoPacket};
 use super::publishing::will_message;
@@ -41,37 +42,6 @@ pub(crate) struct Arrival {
     pub(crate) placed: Placed,
     pub(crate) greeting: GreetPlace,
     pub(crate) accepted_at: Instant,
-}
-
-/// What a client's right to be connected rests on; asked again when users have changed.
-pub(crate) struct Proof {
-    verdict: crate::auth::Proof,
-}
-
-impl Proof {
-    pub(crate) fn certificate(&self) -> Option<CertificateIdentity> {
-        self.verdict.certificate().cloned()
-    }
-
-    /// Ends an authentication in session: the client must be who it was.
-    pub(crate) fn again(
-        exchange: Exchange,
-        data: Option<&[u8]>,
-        client: &Client,
-    ) -> Result<(Self, Vec<u8>), DenyReason> {
-        let (verdict, answer) = Authenticator::finish(exchange, data)?;
-        match verdict {
-            Verdict::Accept {
-                username, proof, ..
-            } if username == client.who().username => Ok((Self { verdict: proof }, answer)),
-            Verdict::Accept { .. } => Err(DenyReason::BadCredentials),
-            Verdict::Reject(reason) => Err(reason),
-        }
-    }
-
-    pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {
-        listener.authenticator.still_holds(&self.verdict)
-    }
 }
 
 /// Why there is nothing MQTT could go over.
@@ -127,8 +97,8 @@ impl From<NoPacket> for Failure {
     }
 }
 
-/// Greets; on success the connection goes on as a [`Driver`].
-pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
+/// Greets; on success the connection goes on as the [`Driver`] it gives, as a task of its own.
+pub(crate) async fn greet(arrival: Arrival, socket: Socket) -> Option<Driver> {
     let deadline = arrival.accepted_at + arrival.listener.connect_timeout;
     let shared = Arc::clone(&arrival.shared);
     let listener = Arc::clone(&arrival.listener);
@@ -136,8 +106,11 @@ pub(crate) async fn greet(arrival: Arrival, socket: Socket) {
     let mut stage = Stage::Tls;
     let work = Greeting { arrival }.run(socket, &mut stage);
     match tokio::time::timeout_at(deadline.into(), work).await {
-        Ok(()) => {}
-        Err(_) => report::greet_timeout(&shared, &listener, peer, stage.label()),
+        Ok(driver) => driver,
+        Err(_) => {
+            report::greet_timeout(&shared, &listener, peer, stage.label());
+            None
+        }
     }
 }
 
@@ -166,7 +139,7 @@ struct Greeting {
 }
 
 impl Greeting {
-    async fn run(self, socket: Socket, stage: &mut Stage) {
+    async fn run(self, socket: Socket, stage: &mut Stage) -> Option<Driver> {
         let (mut transport, certificate) = match self.transport(socket, stage).await {
             Ok(ready) => ready,
             Err(failure) => {
@@ -185,18 +158,16 @@ impl Greeting {
                         report::malformed_connect(shared, listener, *peer, label, statement);
                     }
                 }
-                return;
+                return None;
             }
         };
         *stage = Stage::Connect;
         let failure = match self.connect(&mut transport, certificate, stage).await {
-            Ok(ready) => {
-                self.start(transport, ready);
-                return;
-            }
+            Ok(ready) => return self.start(transport, ready),
             Err(failure) => failure,
         };
         self.fail(failure, &mut transport).await;
+        None
     }
 
     async fn transport(
@@ -271,6 +242,7 @@ impl Greeting {
                 .await;
         }
         let credentials = Credentials {
+            client_id: sent_client_id(&opening).map(str::to_owned),
             username: connect.username.map(str::to_owned),
             password: connect.password.map(Secret::from),
             certificate,
@@ -297,15 +269,19 @@ impl Greeting {
         let Some((method, _)) = &opening.authentication else {
             return Err(Failure::RefusedEarly(to, DenyReason::BadAuthMethod));
         };
-        let (exchange, answer) =
-            listener
-                .authenticator
-                .begin(data, certificate)
-                .map_err(|reason| {
-                    let Arrival { shared, peer, .. } = &self.arrival;
-                    shared.authentication_failed(peer.ip(), reason);
-                    Failure::RefusedEarly(to, reason)
-                })?;
+        let client_id = sent_client_id(&opening);
+        let begun = listener
+            .authenticator
+            .begin(method, client_id, data, certificate)
+            .map_err(|reason| {
+                let Arrival { shared, peer, .. } = &self.arrival;
+                shared.authentication_failed(peer.ip(), reason);
+                Failure::RefusedEarly(to, reason)
+            })?;
+        let (exchange, answer) = match begun {
+            Begun::Challenge(exchange, answer) => (*exchange, answer),
+            Begun::Done(verdict) => return self.judged(opening, None, verdict, rest).await,
+        };
         let mut out = Vec::new();
         let reason = ReasonCode::CONTINUE_AUTHENTICATION;
         codec::encode_auth(&mut out, reason, method, Some(&answer));
@@ -389,18 +365,9 @@ impl Greeting {
             }
         };
         shared.bans.succeeded(peer.ip());
-        if listener.use_username_as_client_id {
-            match &username {
-                Some(name) => {
-                    opening.client_id = ClientId::new(name);
-                    opening.assigned_client_id = false;
-                }
-                None => {
-                    let who = who(None, &opening.client_id, method);
-                    let denial = Denial::new(DenyReason::ClientIdRefused);
-                    return Err(Failure::Refused(to, Box::new(who), denial));
-                }
-            }
+        if let Err(reason) = settle_client_id(&mut opening, listener, username.as_deref(), &proof) {
+            let who = who(username, &opening.client_id, method);
+            return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), &listener.session);
         let who = who(username, &opening.client_id, method);
@@ -430,7 +397,7 @@ impl Greeting {
                 username: client.who().username.clone(),
                 listener: Some(listener.id),
             });
-            let now = Instant::now();
+            let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
             };
@@ -474,7 +441,7 @@ impl Greeting {
             &opening.client_id,
             owner,
             opening.clean_start,
-            Instant::now(),
+            super::now(),
             &mut wakes,
         );
         shared.wake(&mut wakes);
@@ -501,7 +468,7 @@ impl Greeting {
     }
 
     /// Writes CONNACK and lets the connection live.
-    fn start(self, mut transport: Transport, ready: Ready) {
+    fn start(self, mut transport: Transport, ready: Ready) -> Option<Driver> {
         let Arrival {
             shared,
             listener,
@@ -512,7 +479,7 @@ impl Greeting {
         } = self.arrival;
         drop(greeting);
         transport.set_message_limit(listener.codec_limits.max_packet_bytes);
-        let now = Instant::now();
+        let now = super::now();
         let Ready {
             opening,
             mut claim,
@@ -521,9 +488,7 @@ impl Greeting {
             proof,
             rest,
         } = ready;
-        let Some(state) = claim.state.take() else {
-            return;
-        };
+        let state = claim.state.take()?;
         let session = Arc::clone(&claim.session);
         shared.broker.connected(&session);
         // Rights and users may have changed since the session was made, and while this client was
@@ -553,7 +518,7 @@ impl Greeting {
             },
             now,
         ));
-        tokio::spawn(Driver::new(shared, transport, session, serving, placed));
+        Some(Driver::new(shared, transport, session, serving, placed))
     }
 
     /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
@@ -635,7 +600,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
             let mut wakes = Wakes::default();
-            let now = Instant::now();
+            let now = super::now();
             self.shared
                 .broker
                 .release(&self.session, *state, None, false, now, &mut wakes);

@@ -18,7 +18,7 @@ use crate::session;
 use super::Shared;
 use super::greet::{self, Arrival};
 use super::report;
-use super::transport::Socket;
+use super::transport::{Socket, Stream};
 use super::websocket::WebSocketSettings;
 
 /// Connections taken from the kernel's queue before others have a turn.
@@ -66,12 +66,25 @@ pub struct ListenerState {
     pub disconnect_denied_mqtt31_subscribe: bool,
     /// `use_username_as_clientid`.
     pub use_username_as_client_id: bool,
+    /// `clientid_from`.
+    pub client_id_from: Option<ClientIdSource>,
     /// `connect_timeout`: from accept to CONNECT, TLS included.
     pub connect_timeout: Duration,
     /// `packet_timeout`: from the first byte of a packet to its last.
     pub packet_timeout: Option<Duration>,
     /// `set_tcp_nodelay`.
     pub nodelay: bool,
+}
+
+/// What a Client Identifier must be equal to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIdSource {
+    /// The user name.
+    User,
+    /// The Common Name of the client certificate.
+    Certificate,
+    /// A claim of the token, which the authenticator has looked at: there must be a token.
+    Token,
 }
 
 /// Where a listener listens.
@@ -273,22 +286,72 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Judges a connection by what is known before a byte was read, and hands it to a core.
 fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: SocketAddr) {
-    let now = Instant::now();
+    let Some((arrival, socket)) = judge(shared, listener, socket, peer) else {
+        return;
+    };
+    let handle = arrival.placed.handle().clone();
+    if arrival.placed.index == ACCEPT_CORE {
+        handle.spawn(live(arrival, socket));
+        return;
+    }
+    // The socket changes from this core's runtime to the other's.
+    let Ok(socket) = socket.into_unregistered() else {
+        return;
+    };
+    handle.spawn(async move {
+        if let Ok(socket) = socket.register() {
+            live(arrival, socket).await;
+        }
+    });
+}
+
+/// A connection's first task, and the one it becomes: what the greeting needed is freed with it.
+async fn live(arrival: Arrival, socket: Socket) {
+    if let Some(driver) = greet::greet(arrival, socket).await {
+        tokio::spawn(driver);
+    }
+}
+
+/// A connection over a stream that no socket of ours has accepted, as one future for the caller to
+/// drive on a thread that is a core ([`super::Cores::here`]). `None` if it is refused.
+pub fn connection(
+    shared: &Arc<Shared>,
+    listener: &Arc<Listener>,
+    stream: Box<dyn Stream>,
+    peer: SocketAddr,
+) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let (arrival, socket) = judge(shared, listener, Socket::Other(stream), peer)?;
+    Some(async move {
+        if let Some(driver) = greet::greet(arrival, socket).await {
+            driver.await;
+        }
+    })
+}
+
+fn judge(
+    shared: &Arc<Shared>,
+    listener: &Arc<Listener>,
+    socket: Socket,
+    peer: SocketAddr,
+) -> Option<(Arrival, Socket)> {
+    let now = super::now();
     let state = listener.state();
     let permit = match permit(shared, listener, &state, &socket, peer, now) {
         Ok(permit) => permit,
         // Closed without a byte: whoever is over a limit costs us no TLS and no packet.
-        Err(reason) => return report::refused_early(shared, &state, peer, reason),
+        Err(reason) => {
+            report::refused_early(shared, &state, peer, reason);
+            return None;
+        }
     };
     let Some(greeting) = shared.greet_place() else {
-        return report::refused_early(shared, &state, peer, DenyReason::MaxConnections);
+        report::refused_early(shared, &state, peer, DenyReason::MaxConnections);
+        return None;
     };
     if state.nodelay && socket.set_nodelay().is_err() {
-        return;
+        return None;
     }
     let placed = shared.cores.place();
-    let handle = placed.handle().clone();
-    let away = placed.index != ACCEPT_CORE;
     let arrival = Arrival {
         shared: Arc::clone(shared),
         listener: state,
@@ -298,19 +361,7 @@ fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: S
         greeting,
         accepted_at: now,
     };
-    if !away {
-        handle.spawn(greet::greet(arrival, socket));
-        return;
-    }
-    // The socket changes from this core's runtime to the other's.
-    let Ok(socket) = socket.into_unregistered() else {
-        return;
-    };
-    handle.spawn(async move {
-        if let Ok(socket) = socket.register() {
-            greet::greet(arrival, socket).await;
-        }
-    });
+    Some((arrival, socket))
 }
 
 fn permit(
@@ -323,7 +374,7 @@ fn permit(
 ) -> Result<Permit, DenyReason> {
     let address = match socket {
         Socket::Unix(_) => None,
-        Socket::Tcp(_) => {
+        Socket::Tcp(_) | Socket::Other(_) => {
             if shared.bans.is_banned(peer.ip(), now) {
                 return Err(DenyReason::Banned);
             }

@@ -10,6 +10,7 @@ pub mod tls;
 mod cores;
 mod driver;
 mod greet;
+mod identity;
 mod packets;
 mod publishing;
 mod replay;
@@ -32,8 +33,14 @@ use crate::broker::{Broker, Signal, Wakes};
 use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
+pub use transport::Stream;
 
 use listener::{Listener, ListenerState};
+
+/// The runtime's clock: in a test it may stand still.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What all connections share.
 #[derive(Debug)]
@@ -172,7 +179,11 @@ impl Shared {
     }
 
     fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
-        if reason == DenyReason::BadCredentials && self.bans.failed(address, Instant::now()) {
+        let is_a_guess = matches!(
+            reason,
+            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
+        );
+        if is_a_guess && self.bans.failed(address, now()) {
             report::banned(self, address);
         }
     }

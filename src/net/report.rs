@@ -160,6 +160,7 @@ pub(super) fn ended(shared: &Shared, who: &Who, end: &End, lasted: Duration) {
         End::Revoked => (Cause::Revoked, end.reason_code()),
         End::Denied(_) => (Cause::Denied, end.reason_code()),
         End::PacketTimeout => (Cause::PacketTimeout, end.reason_code()),
+        End::ProofOver => (Cause::ProofOver, end.reason_code()),
         End::Drained(_) => (Cause::Drained, end.reason_code()),
     };
     shared.audit.record(&Event::Disconnected {

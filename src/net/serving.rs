@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::audit::TrafficDelta;
-use crate::auth::Exchange;
+use crate::auth::{Authenticator, Begun, Exchange};
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec;
 use crate::message::Author;
@@ -15,7 +15,7 @@ use crate::session::{Connection, Goodbye, Step};
 use super::Shared;
 use super::cores::{Core, WRITE_BYTES};
 use super::driver::{End, Turn};
-use super::greet::Proof;
+use super::identity::Proof;
 use super::listener::{ListenerState, Permit};
 use super::publishing::{Throttled, will_message};
 use super::replay::Replay;
@@ -49,6 +49,8 @@ pub(crate) struct Serving {
     incomplete_since: Option<Instant>,
     connected_at: Instant,
     proof: Proof,
+    /// When the proof is over by itself.
+    proof_ends_at: Option<Instant>,
     /// An authentication in session that waits for the client.
     exchange: Option<Box<Exchange>>,
     /// CONNACK, until the first turn sends it.
@@ -94,6 +96,7 @@ impl Serving {
             delta: TrafficDelta::default(),
             incomplete_since: None,
             connected_at: now,
+            proof_ends_at: start.proof.ends_at(now),
             proof: start.proof,
             exchange: None,
             first: start.first,
@@ -104,10 +107,15 @@ impl Serving {
     /// When something is due even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let throttled = self.throttled.as_ref().map(|waiting| waiting.until);
-        [self.connection.deadline(), throttled, self.packet_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.connection.deadline(),
+            throttled,
+            self.packet_due(),
+            self.proof_ends_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// When the packet that has begun must be complete (`packet_timeout`).
@@ -155,6 +163,9 @@ impl Serving {
         }
         if self.packet_due().is_some_and(|due| due <= now) {
             return Err(End::PacketTimeout);
+        }
+        if self.proof_ends_at.is_some_and(|end| end <= now) {
+            return Err(End::ProofOver);
         }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
@@ -310,25 +321,11 @@ impl Serving {
         data: Option<&[u8]>,
         core: &mut Core,
     ) -> Result<(), End> {
-        let outcome = if begins {
-            let certificate = self.proof.certificate();
-            self.listener
-                .authenticator
-                .begin(data, certificate)
-                .map(|(exchange, answer)| (Some(exchange), answer))
-        } else {
-            let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials);
-            exchange.and_then(|exchange| {
-                let (proof, answer) = Proof::again(*exchange, data, &self.client)?;
-                self.proof = proof;
-                Ok((None, answer))
-            })
-        };
-        match outcome {
+        match self.prove_again(begins, data) {
             Ok((exchange, answer)) => {
                 self.connection
                     .authenticated(exchange.is_none(), &answer, &mut core.output)?;
-                self.exchange = exchange.map(Box::new);
+                self.exchange = exchange;
                 Ok(())
             }
             Err(reason) => {
@@ -340,6 +337,31 @@ impl Serving {
                 Err(End::Revoked)
             }
         }
+    }
+
+    /// Takes a message of the exchange. Gives what the exchange waits with, if it is not over, and the
+    /// answer.
+    fn prove_again(
+        &mut self,
+        begins: bool,
+        data: Option<&[u8]>,
+    ) -> Result<(Option<Box<Exchange>>, Vec<u8>), DenyReason> {
+        let (verdict, answer) = if begins {
+            let method = self.connection.authentication_method().unwrap_or_default();
+            let client_id = Some(self.author.client_id.as_str());
+            let certificate = self.proof.certificate();
+            let authenticator = &self.listener.authenticator;
+            match authenticator.begin(method, client_id, data, certificate)? {
+                Begun::Challenge(exchange, answer) => return Ok((Some(exchange), answer)),
+                Begun::Done(verdict) => (verdict, Vec::new()),
+            }
+        } else {
+            let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials)?;
+            Authenticator::finish(*exchange, data)?
+        };
+        self.proof = Proof::again(verdict, &self.client)?;
+        self.proof_ends_at = self.proof.ends_at(super::now());
+        Ok((None, answer))
     }
 
     /// Sends what waits for this client, and the answers in `core.output`. True if more is to be
@@ -514,7 +536,7 @@ impl Serving {
     /// As [`Serving::end`], when the runtime stops and there is no core to work with.
     pub(crate) fn abandon(self: Box<Self>, _shared: &Arc<Shared>, session: &Arc<Session>) {
         let mut wakes = crate::broker::Wakes::default();
-        self.release(session, Instant::now(), &mut wakes);
+        self.release(session, super::now(), &mut wakes);
     }
 
     fn release(

@@ -10,6 +10,11 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::websocket::WebSocket;
 
+/// A byte stream that is no socket of ours.
+pub trait Stream: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Unpin> Stream for T {}
+
 /// The socket under a connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -17,6 +22,8 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     /// A Unix-domain socket.
     Unix(UnixStream),
+    /// Anything else that carries bytes.
+    Other(Box<dyn Stream>),
 }
 
 /// A socket that no runtime knows.
@@ -24,6 +31,7 @@ pub(crate) enum Socket {
 pub(crate) enum Unregistered {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Other(Box<dyn Stream>),
 }
 
 impl Unregistered {
@@ -32,6 +40,7 @@ impl Unregistered {
         Ok(match self {
             Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
             Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+            Self::Other(stream) => Socket::Other(stream),
         })
     }
 }
@@ -42,6 +51,7 @@ impl Socket {
         Ok(match self {
             Self::Tcp(stream) => Unregistered::Tcp(stream.into_std()?),
             Self::Unix(stream) => Unregistered::Unix(stream.into_std()?),
+            Self::Other(stream) => Unregistered::Other(stream),
         })
     }
 
@@ -49,6 +59,8 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            // It cannot be asked: the next read tells, and has the task woken.
+            Self::Other(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -56,7 +68,7 @@ impl Socket {
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
+            Self::Unix(_) | Self::Other(_) => Ok(()),
         }
     }
 }
@@ -70,6 +82,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -83,6 +96,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -90,6 +104,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -97,6 +112,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -108,6 +124,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 

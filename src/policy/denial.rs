@@ -77,6 +77,11 @@ deny_reasons! {
     BadCertificateIdentity, "certificate_identity", NOT_AUTHORIZED, "the certificate holds no identity that can be used";
     AuthUnavailable, "auth_unavailable", SERVER_UNAVAILABLE, "the authentication could not be completed";
     AuthBusy, "auth_busy", SERVER_BUSY, "too many authentications are waiting";
+    TokenMalformed, "token_malformed", BAD_USER_NAME_OR_PASSWORD, "the token is none that can be read";
+    TokenSignature, "token_signature", BAD_USER_NAME_OR_PASSWORD, "no key of the listener has signed the token with an algorithm it allows";
+    TokenClaims, "token_claims", BAD_USER_NAME_OR_PASSWORD, "a claim of the token is missing or not what is asked for";
+    TokenExpired, "token_expired", BAD_USER_NAME_OR_PASSWORD, "the token is not valid any more, or not yet";
+    TokenRevoked, "token_revoked", BAD_USER_NAME_OR_PASSWORD, "the token or its subject was revoked";
     BadAuthMethod, "auth_method", BAD_AUTHENTICATION_METHOD, "the authentication method is not offered";
     ClientIdRefused, "client_id", CLIENT_IDENTIFIER_NOT_VALID, "the client id is not accepted";
     ClientIdPrefix, "client_id_prefix", NOT_AUTHORIZED, "the client id does not begin with the configured prefix";

@@ -24,6 +24,10 @@ impl Authentication {
         }
     }
 
+    pub(super) fn method(&self) -> &str {
+        &self.method
+    }
+
     /// Takes an AUTH. It must name the method of CONNECT [MQTT-4.12.1-1], begin an exchange when
     /// there is none, and go on with one that there is.
     pub(super) fn packet<'a>(&mut self, auth: &Auth<'a>) -> Result<Step<'a>, ProtocolError> {
@@ -49,6 +53,7 @@ impl Authentication {
         } else {
             ReasonCode::CONTINUE_AUTHENTICATION
         };
-        codec::encode_auth(out, reason, &self.method, Some(data));
+        let data = (!data.is_empty()).then_some(data);
+        codec::encode_auth(out, reason, &self.method, data);
     }
 }

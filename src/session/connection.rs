@@ -120,6 +120,13 @@ impl Connection {
         (self.session, self.will)
     }
 
+    /// The Authentication Method of CONNECT.
+    pub fn authentication_method(&self) -> Option<&str> {
+        self.authentication
+            .as_ref()
+            .map(|authentication| authentication.method())
+    }
+
     /// Counters since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)

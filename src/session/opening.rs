@@ -2,6 +2,10 @@
 //!
 //! Who the client is, and whether it may connect at all, is decided elsewhere.
 
+use std::ops::RangeInclusive;
+
+use regex::Regex;
+
 use crate::codec::{self, Connack, Connect, QoS, ReasonCode, Version};
 use crate::message::ClientId;
 use crate::policy::DenyReason;
@@ -40,6 +44,10 @@ pub struct Settings {
     pub max_session_expiry_s: u32,
     /// `clientid_prefixes`.
     pub client_id_prefix: Option<Box<str>>,
+    /// `clientid_min_length` and `clientid_max_length`, in bytes of UTF-8.
+    pub client_id_bytes: RangeInclusive<usize>,
+    /// `clientid_pattern`, matched against the whole.
+    pub client_id_pattern: Option<Regex>,
     /// Kinds of subscription that are offered.
     pub available: Available,
     /// `reason_strings`: send them where the client takes them.
@@ -64,6 +72,8 @@ impl Default for Settings {
             auto_id_prefix: "auto-".into(),
             max_session_expiry_s: u32::MAX,
             client_id_prefix: None,
+            client_id_bytes: 0..=usize::from(u16::MAX),
+            client_id_pattern: None,
             available: Available::default(),
             reason_strings: false,
             response_information: None,
@@ -128,7 +138,11 @@ impl Opening {
             topic_alias_maximum: (settings.topic_alias_maximum > 0)
                 .then_some(settings.topic_alias_maximum),
             authentication_method: self.authentication.as_ref().map(|(method, _)| &**method),
-            authentication_data: self.authentication.as_ref().map(|(_, data)| &**data),
+            authentication_data: self
+                .authentication
+                .as_ref()
+                .map(|(_, data)| &**data)
+                .filter(|data| !data.is_empty()),
             server_keep_alive_s: self.keep_alive_changed.then_some(self.keep_alive_s),
             wildcard_available: (!settings.available.wildcards).then_some(false),
             shared_available: (!settings.available.shared).then_some(false),
@@ -237,6 +251,14 @@ fn client_id(
         && !connect.client_id.starts_with(&**prefix)
     {
         return Err(DenyReason::ClientIdPrefix);
+    }
+    let has_its_form = settings.client_id_bytes.contains(&connect.client_id.len())
+        && settings
+            .client_id_pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(connect.client_id));
+    if !has_its_form {
+        return Err(DenyReason::ClientIdRefused);
     }
     Ok((ClientId::new(connect.client_id), false))
 }

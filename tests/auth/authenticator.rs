@@ -56,6 +56,7 @@ fn identity(pem: &str) -> CertificateIdentity {
 
 fn credentials(username: Option<&str>, password: Option<&str>) -> Credentials {
     Credentials {
+        client_id: Some("c".into()),
         username: username.map(str::to_owned),
         password: password.map(Secret::from),
         certificate: None,
@@ -183,6 +184,7 @@ async fn where_the_certificate_is_the_identity_nothing_else_counts() {
             allow_anonymous: true,
             identity: Some(identity),
             passwords: users(&["alice"]),
+            tokens: None,
             certificates: trust(true),
         });
         // The user name alice of CONNECT is dropped, and so is its wrong password.
@@ -197,6 +199,7 @@ async fn without_a_certificate_the_identity_is_missing_even_where_none_is_requir
         allow_anonymous: true,
         identity: Some(Identity::CommonName),
         passwords: users(&["alice"]),
+        tokens: None,
         certificates: None,
     });
     let alice = credentials(Some("alice"), Some("alice"));
@@ -207,6 +210,7 @@ async fn without_a_certificate_the_identity_is_missing_even_where_none_is_requir
 async fn a_certificate_that_names_nobody_is_refused() {
     let authenticator = authenticator(AuthenticatorSettings {
         identity: Some(Identity::CommonName),
+        tokens: None,
         certificates: trust(true),
         ..AuthenticatorSettings::default()
     });
@@ -223,6 +227,7 @@ async fn a_certificate_that_names_nobody_is_refused() {
 async fn a_required_certificate_does_not_replace_the_password() {
     let authenticator = authenticator(AuthenticatorSettings {
         passwords: users(&["alice"]),
+        tokens: None,
         certificates: trust(true),
         ..AuthenticatorSettings::default()
     });
@@ -241,6 +246,7 @@ async fn a_required_certificate_does_not_replace_the_password() {
 async fn a_resumed_session_is_no_way_around_a_revocation_or_the_end_of_a_certificate() {
     let settings = |certificates| AuthenticatorSettings {
         identity: Some(Identity::CommonName),
+        tokens: None,
         certificates,
         ..AuthenticatorSettings::default()
     };
@@ -284,6 +290,7 @@ async fn anonymous_clients_stay_only_where_anonymous_clients_are_let_in() {
     let settings = |allow_anonymous, passwords, certificates| AuthenticatorSettings {
         allow_anonymous,
         passwords,
+        tokens: None,
         certificates,
         identity: None,
     };
@@ -305,6 +312,7 @@ async fn a_client_whose_certificate_is_revoked_loses_its_connection() {
         identity,
         passwords: users(&["alice"]),
         allow_anonymous: true,
+        tokens: None,
         certificates: trust(answer),
     };
     let by_name = settings(Some(Identity::CommonName), true);
@@ -344,6 +352,7 @@ fn methods_are_a_closed_set() {
             "anonymous",
             "password",
             "scram",
+            "token",
             "certificate",
             "unchecked",
             "none"

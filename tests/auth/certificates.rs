@@ -1,8 +1,8 @@
 //! Names in client certificates, compared with what openssl prints.
 
-use portcullis::auth::{CertificateIdentity, IdentityProblem};
+use portcullis::auth::{AlternativeName, CertificateIdentity, IdentityProblem};
 use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString};
-use rcgen::{DnType, DnValue};
+use rcgen::{DnType, DnValue, SanType};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -247,4 +247,52 @@ fn what_is_no_certificate_names_nobody() {
     assert_eq!(garbage.subject(), Err(IdentityProblem::Unreadable));
     assert_eq!(garbage.details(), None);
     assert!(garbage.has_expired(std::time::SystemTime::now()));
+}
+
+fn with_alternatives(names: Vec<SanType>) -> CertificateIdentity {
+    let mut params = params("cn");
+    params.subject_alt_names = names;
+    identity(&Authority::new("ca").sign(&params).certificate)
+}
+
+fn text(value: &str) -> Ia5String {
+    value.try_into().expect("ASCII")
+}
+
+#[test]
+fn an_alternative_name_is_the_identity_if_it_is_the_only_one_of_its_kind() {
+    use AlternativeName::{Dns, Email, Uri};
+    let one_of_each = with_alternatives(vec![
+        SanType::DnsName(text("pump7.example.org")),
+        SanType::Rfc822Name(text("pump7@example.org")),
+        SanType::URI(text("spiffe://example.org/pump/7")),
+        SanType::IpAddress([192, 0, 2, 1].into()),
+    ]);
+    let name = |kind| one_of_each.alternative_name(kind).map(ToString::to_string);
+    assert_eq!(name(Dns).as_deref(), Ok("pump7.example.org"));
+    assert_eq!(name(Email).as_deref(), Ok("pump7@example.org"));
+    assert_eq!(name(Uri).as_deref(), Ok("spiffe://example.org/pump/7"));
+    let two = with_alternatives(vec![
+        SanType::DnsName(text("a.example")),
+        SanType::DnsName(text("b.example")),
+    ]);
+    let problem = |identity: &CertificateIdentity, kind| {
+        identity.alternative_name(kind).expect_err("no identity")
+    };
+    assert_eq!(problem(&two, Dns), IdentityProblem::SeveralAlternativeNames);
+    assert_eq!(problem(&two, Uri), IdentityProblem::NoAlternativeName);
+    assert_eq!(
+        problem(&with_alternatives(vec![]), Dns),
+        IdentityProblem::NoAlternativeName
+    );
+    for (bad, expected) in [
+        ("*.example.org", IdentityProblem::Wildcard),
+        ("+", IdentityProblem::Wildcard),
+        ("a\0.example.org", IdentityProblem::ControlCharacter),
+        ("a\n", IdentityProblem::ControlCharacter),
+        ("", IdentityProblem::Empty),
+    ] {
+        let identity = with_alternatives(vec![SanType::DnsName(text(bad))]);
+        assert_eq!(problem(&identity, Dns), expected, "{bad:?}");
+    }
 }

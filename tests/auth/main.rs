@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod certificates;
+mod jwt;
 mod material;
 mod passwd;
 mod passwords;

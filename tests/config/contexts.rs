@@ -328,6 +328,11 @@ fn tls_options_that_mosquitto_would_forget_are_errors() {
             "accept_protocol_versions 9",
             "`9` is not a protocol version",
         ),
+        (
+            "certfile /c\nkeyfile /k\ncafile /a\nrequire_certificate true\n\
+             use_identity_as_username true\ncertificate_identity san_uri",
+            "two lines say which name of a certificate is the user name",
+        ),
         ("protocol http_api", "there is no HTTP API on a listener"),
         (
             "protocol websockets\nwebsockets_origin example.org",

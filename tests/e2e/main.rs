@@ -2,6 +2,7 @@
 //! with users, rules, reloads and signals; and with clients that mean no good.
 
 mod behaviours;
+mod client_ids;
 mod clients;
 mod connecting;
 mod ending;
@@ -26,4 +27,5 @@ mod sessions;
 mod shipped;
 mod subscribing;
 mod support;
+mod tokens;
 mod websockets;

@@ -232,3 +232,31 @@ audit_log {dir}/audit.log
         line["reason"] == "certificate_revoked"
     });
 }
+
+#[test]
+fn a_watched_file_needs_no_signal_and_a_swapped_link_is_a_change() {
+    let site = site();
+    let conf = site.read("portcullis.conf");
+    site.write("portcullis.conf", &format!("{conf}watch_files true\n"));
+    // As Kubernetes mounts it: the file is a link into a directory that is replaced as a whole.
+    let link_to = |directory: &str, rules: &str| {
+        std::fs::create_dir(site.path(directory)).expect("a directory");
+        site.write(&format!("{directory}/acl.conf"), rules);
+        std::os::unix::fs::symlink(directory, site.path("next")).expect("a link");
+        std::fs::rename(site.path("next"), site.path("current")).expect("swapped");
+    };
+    link_to("first", ACL);
+    std::fs::remove_file(site.path("acl.conf")).expect("it was there");
+    std::os::unix::fs::symlink("current/acl.conf", site.path("acl.conf")).expect("a link");
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    assert_eq!(alice.subscribe(&[("demo/alice/answers/#", 0)]), [0]);
+    link_to("second", "user inside\ntopic readwrite demo/#\n");
+    let lost = broker.audited("subscription_lost", |line| line["username"] == "alice");
+    assert_eq!(lost["topic"], "demo/alice/answers/#");
+    // A mistake is told once, and changes nothing.
+    link_to("third", "topic raed #\n");
+    broker.audited("reload", |line| line["decision"] == "deny");
+    let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
+    assert_eq!(inside.publish_acked("demo/1", "x", 1), 0);
+}

@@ -4,8 +4,10 @@ use crate::codec::{QoS, Version};
 use crate::config::builder::ListenerDraft;
 use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
 use crate::config::lexer::{Line, Word};
-use crate::config::settings::{SocketDomain, TlsVersion};
-use crate::config::value::{Value, ValueError, choice, first, limit, text};
+use crate::config::settings::{
+    CertificateIdentity, ClientIdFrom, Pattern, SocketDomain, TlsVersion,
+};
+use crate::config::value::{Value, ValueError, choice, first, limit, size, text};
 use crate::session::ResponseInformation;
 
 const NO_PSK: &str = "the TLS library has no external pre-shared keys";
@@ -88,6 +90,40 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .default("2")
     .meaning("Highest QoS; a PUBLISH above it closes the connection, a subscription is given less."),
+    Directive::listener("clientid_from", "user|certificate|jwt:CLAIM", Value::Parsed(clientid_from))
+        .own()
+        .section(Section::Listeners)
+        .unset("any client id")
+        .example("user")
+    .meaning(
+            "What the client id must be equal to: the user name, the Common Name of the client certificate, or \
+             a claim of the token. A client that sends none is given it; another is refused (0x85).",
+        ),
+    Directive::listener("clientid_min_length", "N", Value::Int(0..=65_535, |draft, value| {
+        draft.settings.clientid_min_length = size(value);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .unit("bytes")
+    .default("0")
+    .meaning("Shortest client id, where a client sends one; a shorter one is refused (0x85)."),
+    Directive::listener("clientid_max_length", "N", Value::Int(1..=65_535, |draft, value| {
+        draft.settings.clientid_max_length = size(value);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .unit("bytes")
+    .profiles("256", "65535")
+    .meaning("Longest client id; a longer one is refused (0x85)."),
+    Directive::listener("clientid_pattern", "REGEX", Value::Parsed(clientid_pattern))
+        .own()
+        .section(Section::Listeners)
+        .unset("any client id")
+        .example("[a-z]+-[0-9]{4}")
+    .meaning(
+            "Regular expression that the whole client id must match, where a client sends one; it needs no \
+             anchors. Others are refused (0x85).",
+        ),
     Directive::listener("wildcard_subscriptions", "BOOL", Value::Bool(|draft, value| {
         draft.settings.available.wildcards = value;
     }))
@@ -233,6 +269,29 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Tls)
     .default("false")
     .meaning("As use_identity_as_username, with the whole subject as RFC 2253 writes it."),
+    Directive::listener("certificate_identity", "cn|subject|san_dns|san_email|san_uri", Value::Choice(
+        &["cn", "subject", "san_dns", "san_email", "san_uri"],
+        |draft, index| {
+            draft.tls.identity = Some(
+                [
+                    CertificateIdentity::CommonName,
+                    CertificateIdentity::Subject,
+                    CertificateIdentity::Dns,
+                    CertificateIdentity::Email,
+                    CertificateIdentity::Uri,
+                ][index],
+            );
+        },
+    ))
+    .own()
+    .section(Section::Tls)
+    .unset("the certificate names nobody")
+    .example("san_uri")
+    .meaning(
+        "Which name of the client certificate is the user name; what CONNECT says is dropped. `cn` and \
+         `subject` are as the two directives above. There must be exactly one alternative name of the \
+         kind, without wildcard or control characters.",
+    ),
     Directive::listener("tls_version", "tlsv1.2|tlsv1.3", Value::Parsed(tls_version))
         .section(Section::Tls)
         .repeat(Repeat::Error)
@@ -359,6 +418,45 @@ fn protocol(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError
                 .help("write `mqtt` or `websockets`"),
         ),
     }
+}
+
+fn clientid_from(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    draft.settings.clientid_from = Some(match word.text.strip_prefix("jwt:") {
+        Some("") => {
+            return Err(ValueError::new(
+                word.at,
+                "the claim is missing behind `jwt:`",
+            ));
+        }
+        Some(claim) => ClientIdFrom::Jwt(claim.to_owned()),
+        None => match choice(word, &["user", "certificate"])? {
+            0 => ClientIdFrom::User,
+            _ => ClientIdFrom::Certificate,
+        },
+    });
+    Ok(word.text.to_owned())
+}
+
+fn clientid_pattern(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let pattern = text(line)?;
+    let whole = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(1 << 20)
+        .build()
+        .map_err(|error| {
+            let told = error.to_string();
+            let last = told
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            ValueError::new(
+                line.value_at(),
+                format!("it is no regular expression: {last}"),
+            )
+        })?;
+    draft.settings.clientid_pattern = Some(Pattern(whole));
+    Ok(pattern.to_owned())
 }
 
 fn response_information(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {

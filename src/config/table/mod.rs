@@ -12,13 +12,15 @@ mod observability;
 mod plugins;
 mod process;
 mod protocol;
+mod tokens;
 
 pub(super) use bridges::{ALTERNATIVE as INSTEAD_OF_BRIDGES, REASON as NO_BRIDGES};
 
 use crate::config::directive::Directive;
 
-static TABLE: [&[Directive]; 8] = [
+static TABLE: [&[Directive]; 9] = [
     access::DIRECTIVES,
+    tokens::DIRECTIVES,
     listeners::DIRECTIVES,
     limits::DIRECTIVES,
     protocol::DIRECTIVES,

@@ -33,6 +33,16 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .reload(Reload::NeedsRestart)
         .example("/run/portcullis/portcullis.pid")
     .meaning("Holds the process id while the broker runs."),
+    Directive::global("watch_files", "BOOL", Value::Bool(|settings, value| {
+        settings.process.watch_files = value;
+    }))
+    .own()
+    .section(Section::Process)
+    .default("false")
+    .meaning(
+        "Reload without SIGHUP when the configuration or a file it names (rules, users, certificates, keys, \
+         revocations) has changed: looked at each second, and read once it has stayed the same for one.",
+    ),
     Directive::global("threads", "N", Value::Int(0..=1024, |settings, value| {
         settings.process.threads = if value == 0 { processors() } else { size(value) };
     }))

@@ -239,7 +239,7 @@ fn mqtt_4_9_0_3_every_other_packet_is_answered_while_no_place_is_left_to_send_in
             "PUBCOMP #2",
             "SUBACK #3 00",
             "UNSUBACK #4 11",
-            "AUTH 0x18 method=SCRAM data=",
+            "AUTH 0x18 method=SCRAM",
             "PINGRESP",
             r#"PUBLISH q0 "a" zero"#,
         ]

@@ -466,15 +466,21 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn put_properties(out: &mut Vec<u8>, properties: &[u8]) {
-    out.push(u8::try_from(properties.len()).expect("few properties"));
+/// A property block with its length.
+pub(crate) fn put_properties(out: &mut Vec<u8>, properties: &[u8]) {
+    put_length(out, properties.len());
     out.extend_from_slice(properties);
 }
 
 /// A packet with its header.
 pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
-    let mut length = body.len();
+    put_length(&mut out, body.len());
+    out.extend_from_slice(body);
+    out
+}
+
+fn put_length(out: &mut Vec<u8>, mut length: usize) {
     loop {
         let byte = u8::try_from(length % 128).expect("seven bits");
         length /= 128;
@@ -483,8 +489,6 @@ pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
             break;
         }
     }
-    out.extend_from_slice(body);
-    out
 }
 
 pub(crate) fn publish(

@@ -1,0 +1,138 @@
+//! JSON Web Tokens as user names and passwords.
+
+use crate::auth::jwt;
+use crate::config::directive::{Directive, Repeat, Section};
+use crate::config::lexer::Line;
+use crate::config::settings::SecurityGroup;
+use crate::config::table::limits::seconds;
+use crate::config::value::{Value, ValueError, choice, first, text};
+
+pub(super) static DIRECTIVES: &[Directive] = &[
+    Directive::security("jwt_public_key", "PATH", Value::Path(|group, path| {
+        group.tokens.public_keys.push(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .repeat(Repeat::Accumulates)
+    .example("/etc/portcullis/jwt.pem")
+    .meaning(
+        "Public keys, or certificates with them, in PEM that tokens are verified with: RSA of 2048 bits or \
+         more, P-256, P-384, Ed25519. A client sends its token as the password; the token names the user. \
+         Re-read on reload.",
+    ),
+    Directive::security("jwt_jwks_file", "PATH", Value::Path(|group, path| {
+        group.tokens.jwks_file = Some(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("/etc/portcullis/jwks.json")
+    .meaning("As jwt_public_key: a JSON Web Key Set, whose keys are chosen by `kid`. Re-read on reload."),
+    Directive::security("jwt_secret_file", "PATH", Value::Path(|group, path| {
+        group.tokens.secret_file = Some(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("/etc/portcullis/jwt.secret")
+    .meaning(
+        "Secret of 32 bytes or more for HS256, HS384 and HS512, in place of public keys. Hardened refuses a \
+         file that group or world can read. Re-read on reload.",
+    ),
+    Directive::security("jwt_secret_env", "NAME", Value::Text(|group, name| {
+        group.tokens.secret_env = Some(name);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("JWT_SECRET")
+    .meaning("As jwt_secret_file: the environment variable that holds the secret."),
+    Directive::security("jwt_algorithms", "LIST", Value::Parsed(algorithms))
+        .own()
+        .section(Section::Access)
+        .unset("those that the keys allow")
+        .example("ES256 EdDSA")
+    .meaning(
+            "Algorithms a token may be signed with: HS256-512, RS256-512, PS256-512, ES256, ES384, EdDSA. The \
+             token itself never decides.",
+        ),
+    Directive::security("jwt_issuer", "TEXT", Value::Parsed(|group, line| {
+        let issuer = text(line)?;
+        group.tokens.issuer = Some(issuer.to_owned());
+        Ok(issuer.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .unset("not looked at")
+    .example("https://issuer.example.org")
+    .meaning("What `iss` must be, byte for byte."),
+    Directive::security("jwt_audience", "TEXT", Value::Parsed(|group, line| {
+        let audience = text(line)?;
+        group.tokens.audience.push(audience.to_owned());
+        Ok(audience.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .repeat(Repeat::Accumulates)
+    .unset("not looked at")
+    .example("mqtt.example.org")
+    .meaning("What `aud` must be or hold; one of them, where there are several lines."),
+    Directive::security("jwt_username_claim", "NAME", Value::Parsed(|group, line| {
+        let name = text(line)?;
+        name.clone_into(&mut group.tokens.username_claim);
+        Ok(name.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .default("sub")
+    .meaning("The claim that is the user name; what CONNECT says does not count. `+`, `#`, `/` and control characters in it refuse the token."),
+    Directive::security("jwt_clock_skew", "SECONDS", Value::Int(0..=300, |group, value| {
+        group.tokens.clock_skew = seconds(value);
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("60")
+    .meaning("How far the clocks of issuer and broker may be apart: added once to `exp`, `nbf` and `iat`."),
+    Directive::security("jwt_max_lifetime", "SECONDS", Value::Int(0..=31_536_000, |group, value| {
+        group.tokens.max_lifetime = (value > 0).then(|| seconds(value));
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("0")
+    .meaning("Longest time from `iat`, which is then needed, to `exp`; 0 is no limit."),
+    Directive::security("jwt_require_jti", "BOOL", Value::Bool(|group, value| {
+        group.tokens.require_jti = value;
+    }))
+    .own()
+    .section(Section::Access)
+    .default("false")
+    .meaning("true: a token without `jti` is refused, so that each can be revoked by itself."),
+    Directive::security("jwt_revoked_file", "PATH", Value::Path(|group, path| {
+        group.tokens.revoked_file = Some(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("/etc/portcullis/jwt.revoked")
+    .meaning(
+        "Lines of `jti VALUE` and `sub VALUE`: tokens that are refused although they are good, and whose \
+         clients are disconnected at the reload that adds them.",
+    ),
+];
+
+fn algorithms(group: &mut SecurityGroup, line: &Line) -> Result<String, ValueError> {
+    first(line)?;
+    let names = jwt::ALGORITHMS.map(jwt::name);
+    let mut chosen = Vec::new();
+    for word in line.words_before_comment() {
+        let index = choice(word, &names)?;
+        if !chosen.contains(&jwt::ALGORITHMS[index]) {
+            chosen.push(jwt::ALGORITHMS[index]);
+        }
+    }
+    let written: Vec<&str> = chosen
+        .iter()
+        .map(|&algorithm| jwt::name(algorithm))
+        .collect();
+    let written = written.join(" ");
+    group.tokens.algorithms = chosen;
+    Ok(written)
+}

@@ -1,0 +1,191 @@
+//! The broker: the connections' real futures, polled one at a time when the simulation says so, only
+//! when they were woken, and by a clock that stands still between its moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use portcullis::audit::{Auditor, Journal, JournalTarget, Metrics, Traffic};
+use portcullis::auth::Authenticator;
+use portcullis::broker::{Broker, Settings, Signal, Wakes};
+use portcullis::codec::Limits;
+use portcullis::net::listener::{Listener, ListenerState, connection};
+use portcullis::net::{Cores, Shared};
+use portcullis::policy::acl::AclFile;
+use portcullis::policy::{Admission, AdmissionSettings, Bans, Gate, Policy, SubscribeGuard};
+use portcullis::session;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::line::Line;
+
+/// What the operator of this seed's broker chose.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) acl: &'static str,
+    pub(crate) broker: Settings,
+    pub(crate) session: session::Settings,
+    pub(crate) max_subscriptions: usize,
+}
+
+type Ready = Arc<Mutex<BTreeSet<usize>>>;
+
+struct Flag {
+    task: usize,
+    ready: Ready,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.ready.lock().insert(self.task);
+    }
+}
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    waker: Waker,
+}
+
+pub(crate) struct Host {
+    operator: Operator,
+    runtime: Runtime,
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    tasks: BTreeMap<usize, Task>,
+    ready: Ready,
+    /// Time since the simulation began.
+    pub(crate) elapsed: Duration,
+}
+
+fn auditor() -> Arc<Auditor> {
+    static AUDITOR: OnceLock<Arc<Auditor>> = OnceLock::new();
+    let make = || {
+        let journal = Journal::start(&JournalTarget::Off).expect("no file is opened");
+        let traffic = Arc::new(Traffic::new(1));
+        let metrics = Metrics::new(traffic, &[], &[], Authenticator::methods(), &[]);
+        Auditor::new(journal, metrics.expect("names differ").1)
+    };
+    Arc::clone(AUDITOR.get_or_init(make))
+}
+
+fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
+    let acl = AclFile::parse("acl", operator.acl).expect("a valid ACL");
+    let policy = Policy::new(vec![Some(Arc::new(acl))], SubscribeGuard::Strict, 200);
+    let audit = auditor();
+    let gate = Arc::new(Gate::new(policy, Arc::clone(&audit) as Arc<_>));
+    let shared = Shared::new(
+        Broker::new(&operator.broker, gate),
+        audit,
+        Arc::new(Traffic::new(1)),
+        Admission::new(AdmissionSettings::default()),
+        Bans::new(None),
+        Cores::here(),
+    );
+    let listener = Listener::new(ListenerState {
+        id: 0,
+        name: "sim".into(),
+        session: operator.session.clone(),
+        codec_limits: Limits::default(),
+        greet_limits: Limits::default(),
+        tls: None,
+        authenticator: Arc::new(Authenticator::open()),
+        mount_point: "".into(),
+        max_connections: None,
+        max_subscriptions: operator.max_subscriptions,
+        message_size_limit: 0,
+        disconnect_denied_mqtt3: false,
+        disconnect_denied_mqtt31_subscribe: false,
+        use_username_as_client_id: false,
+        client_id_from: None,
+        connect_timeout: Duration::from_secs(30),
+        websocket: None,
+        packet_timeout: None,
+        nodelay: false,
+    });
+    shared.add_listener(Arc::clone(&listener));
+    (shared, listener)
+}
+
+impl Host {
+    pub(crate) fn new(operator: Operator) -> Self {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let (shared, listener) = {
+            let _entered = runtime.enter();
+            start(&operator)
+        };
+        Self {
+            operator,
+            runtime,
+            shared,
+            listener,
+            tasks: BTreeMap::new(),
+            ready: Ready::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.shared.broker
+    }
+
+    /// A connection arrives; its first poll is the simulation's choice like every other.
+    pub(crate) fn accept(&mut self, task: usize, line: &Line) {
+        let _entered = self.runtime.enter();
+        let peer: SocketAddr = "192.0.2.1:1883".parse().expect("an address");
+        let stream = Box::new(line.broker_end());
+        let future = connection(&self.shared, &self.listener, stream, peer).expect("let in");
+        let ready = Arc::clone(&self.ready);
+        let waker = Waker::from(Arc::new(Flag { task, ready }));
+        let future = Box::pin(future);
+        self.tasks.insert(task, Task { future, waker });
+        self.ready.lock().insert(task);
+    }
+
+    /// Tasks that were woken and not polled since.
+    pub(crate) fn ready(&self) -> Vec<usize> {
+        self.ready.lock().iter().copied().collect()
+    }
+
+    pub(crate) fn poll(&mut self, task: usize) {
+        self.ready.lock().remove(&task);
+        let _entered = self.runtime.enter();
+        let Some(Task { future, waker }) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if let Poll::Ready(()) = future.as_mut().poll(&mut Context::from_waker(waker)) {
+            self.tasks.remove(&task);
+        }
+    }
+
+    /// Time passes; timers fire, and the broker does what is due.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.elapsed += time;
+        self.runtime.block_on(tokio::time::advance(time));
+        let _entered = self.runtime.enter();
+        let now = tokio::time::Instant::now().into_std();
+        let mut wakes = Wakes::default();
+        self.shared.broker.tick(now, &mut wakes);
+        self.shared.wake(&mut wakes);
+    }
+
+    /// Everybody looks at the rights anew, as after a reload.
+    pub(crate) fn recheck(&self) {
+        self.shared.broker.signal_all(Signal::Recheck);
+    }
+
+    /// The process is gone and another begins. Nothing is kept: there is no durable store. What one
+    /// had committed would be given to `start` here, and the oracle told that sessions go on.
+    pub(crate) fn crash(&mut self) {
+        let _entered = self.runtime.enter();
+        self.tasks.clear();
+        self.ready.lock().clear();
+        (self.shared, self.listener) = start(&self.operator);
+    }
+}
