@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that must pass, in one command. Installs what the tests need if it is missing:
-# Debian's mosquitto and its clients, openssl and curl, Python's paho-mqtt in a virtual
-# environment, npm's mqtt. Both of the latter go below target/.
+# Debian's mosquitto and its clients, openssl and curl, paho's library in C and a compiler for it;
+# Python's MQTT libraries in a virtual environment and npm's mqtt, both below target/. The versions
+# of these are the ones that docs/interoperability.md names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,9 @@ need promtool prometheus
 need systemd-analyze systemd
 need python3 python3
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=("python3-venv")
+need cc gcc
+[ -e /usr/include/stdio.h ] || missing+=("libc6-dev")
+[ -e /usr/include/MQTTAsync.h ] || missing+=("libpaho-mqtt-dev")
 if [ "${#missing[@]}" -gt 0 ]; then
     echo "installing ${missing[*]}"
     $sudo apt-get update -qq
@@ -34,16 +38,22 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 venv=target/test-venv
-if ! "$venv/bin/python" -c 'import paho.mqtt' >/dev/null 2>&1; then
-    echo "installing paho-mqtt"
+libraries="paho-mqtt==2.1.0 aiomqtt==2.5.1 gmqtt==0.8.0 awscrt==0.38.1"
+if [ "$(cat "$venv/libraries" 2>/dev/null)" != "$libraries" ]; then
+    echo "installing $libraries"
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet paho-mqtt==2.1.0
+    # shellcheck disable=SC2086
+    "$venv/bin/python" -m pip install --quiet $libraries
+    echo "$libraries" >"$venv/libraries"
 fi
 js=target/test-js
-if [ ! -d "$js/node_modules/mqtt" ]; then
-    echo "installing npm's mqtt"
+libraries="mqtt@5.16.0 paho-mqtt@1.1.0"
+if [ "$(cat "$js/libraries" 2>/dev/null)" != "$libraries" ]; then
+    echo "installing npm's $libraries"
     mkdir -p "$js"
-    npm install --silent --no-audit --no-fund --prefix "$js" mqtt@5
+    # shellcheck disable=SC2086
+    npm install --silent --no-audit --no-fund --prefix "$js" $libraries
+    echo "$libraries" >"$js/libraries"
 fi
 
 step() { printf '\n== %s\n' "$*"; }

@@ -13,7 +13,7 @@ use crate::support::material::{MATERIAL, put};
 use crate::support::site::{PASSWORD, PATIENCE, Site};
 use crate::support::tools::Tool;
 
-fn site() -> Site {
+pub(crate) fn site() -> Site {
     let site = Site::with_users(&["inside", "alice", "bob"], ACL, "");
     let alice = MATERIAL.client("alice");
     put(site.dir(), "alice.crt", &alice.certificate);

@@ -11,6 +11,7 @@ mod fifteen;
 mod forwarding;
 mod guard;
 mod hostile;
+mod interop;
 mod level4_messages;
 mod level4_packets;
 mod level4_sessions;
