@@ -213,8 +213,12 @@ impl Test {
             return;
         };
         self.world.disconnect(peer);
+        let twin = &mut self.subjects[who].twin;
         if !is_kept(who) {
-            self.subjects[who].twin = None;
+            *twin = None;
+        } else if let Some(twin) = twin {
+            // QoS 0 that was not on its way yet is not kept for who is away.
+            twin.waiting.retain(|copy| copy.qos > 0);
         }
     }
 
