@@ -443,9 +443,13 @@ impl Serving {
         if core.deliveries.is_empty() {
             session.mailbox.take(&mut core.deliveries, held);
         }
+        // A subscription made in 5.0 may ask for what 3.x has not: there a message is retained only if it
+        // was kept before the client subscribed [MQTT-3.3.1-9 in 3.1.1].
+        let takes_retain = self.connection.version().is_v5();
         while core.output.len() < WRITE_BYTES
-            && let Some(delivery) = core.deliveries.pop_front()
+            && let Some(mut delivery) = core.deliveries.pop_front()
         {
+            delivery.retain &= takes_retain;
             if let Some(delivery) = gate.deliver(client, delivery) {
                 self.connection.deliver(delivery, now, &mut core.output);
             }

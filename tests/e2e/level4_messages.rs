@@ -217,6 +217,18 @@ fn mqtt_3_3_1_9_of_3_1_1_who_was_subscribed_before_is_sent_it_without_retain() {
 }
 
 #[test]
+fn mqtt_3_3_1_9_of_3_1_1_retain_as_published_of_an_earlier_version_5_connection_does_not_count() {
+    let site = site("");
+    let _broker = site.start();
+    let (mut five, _) = Raw::hello(site.plain, &Hello::nameless(5, "r").kept());
+    five.subscribe(&[("t", 0x08 | 1)]);
+    five.disconnect();
+    let mut four = resumed(&site, "r");
+    retain(&mut connected(&site, "p"), "live", 1, 1);
+    assert!(!four.message().retain);
+}
+
+#[test]
 fn mqtt_3_3_1_10_and_11_of_3_1_1_an_empty_retained_message_is_delivered_and_nothing_is_kept() {
     let site = site("");
     let _broker = site.start();
