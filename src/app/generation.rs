@@ -24,7 +24,8 @@ use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::AclFile;
 use crate::policy::{
-    self, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate, RateAction,
+    self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate,
+    RateAction,
 };
 use crate::session;
 
@@ -57,6 +58,8 @@ pub(crate) struct Files {
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
+    /// Allowed and denied, of each listener.
+    addresses: Vec<[Option<Arc<AddressList>>; 2]>,
 }
 
 /// Reads a configuration and every file it names.
@@ -108,6 +111,12 @@ impl Reader {
         self.files.tls.push(loaded);
         let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
         self.files.tokens.push(tokens);
+        let addresses = [
+            &listener.allow_addresses_file,
+            &listener.deny_addresses_file,
+        ]
+        .map(|file| self.addresses(file.as_ref()?));
+        self.files.addresses.push(addresses);
     }
 
     pub(super) fn bytes(&mut self, file: &Located<PathBuf>, what: &str) -> Option<Vec<u8>> {
@@ -178,6 +187,25 @@ impl Reader {
                             source,
                         ));
                 }
+            }
+        }
+    }
+
+    fn addresses(&mut self, file: &Located<PathBuf>) -> Option<Arc<AddressList>> {
+        let text = self.text(file, "the list of addresses")?;
+        match AddressList::parse(&text) {
+            Ok(list) => Some(Arc::new(list)),
+            Err(errors) => {
+                for error in errors {
+                    let source = source_line(&text, error.line);
+                    self.push(Diagnostic::error(error.message).at_line(
+                        &file.value,
+                        error.line,
+                        None,
+                        source,
+                    ));
+                }
+                None
             }
         }
     }
@@ -425,6 +453,7 @@ fn listener_state(
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
     };
+    let addresses = files.addresses.get(index);
     let codec_limits = codec::Limits {
         max_packet_bytes: limits.max_packet_bytes,
         ..codec::Limits::default()
@@ -449,6 +478,8 @@ fn listener_state(
             == DeniedSubscribe::Disconnect,
         disconnect_denied_mqtt3: settings.access.mqtt3_denied_publish == DeniedPublish::Disconnect,
         use_username_as_client_id: listener.use_username_as_clientid,
+        allowed_addresses: addresses.and_then(|[allowed, _]| allowed.clone()),
+        denied_addresses: addresses.and_then(|[_, denied]| denied.clone()),
         client_id_from: listener.clientid_from.as_ref().map(|from| match from {
             ClientIdFrom::User => ClientIdSource::User,
             ClientIdFrom::Certificate => ClientIdSource::Certificate,

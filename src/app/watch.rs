@@ -68,6 +68,11 @@ pub(super) fn look(settings: &Settings) -> Looks {
         ];
         paths.extend(named.into_iter().flatten().map(|file| file.value.clone()));
         paths.extend(tokens.public_keys.iter().map(|file| file.value.clone()));
+        let lists = [
+            &listener.allow_addresses_file,
+            &listener.deny_addresses_file,
+        ];
+        paths.extend(lists.into_iter().flatten().map(|file| file.value.clone()));
         if let Some(tls) = &listener.tls {
             paths.extend([tls.certfile.value.clone(), tls.keyfile.value.clone()]);
             let named = [&tls.cafile, &tls.crlfile, &tls.capath];

@@ -459,6 +459,10 @@ pub struct ListenerSettings {
     pub certificate_identity: Option<CertificateIdentity>,
     /// The user name replaces the Client Identifier.
     pub use_username_as_clientid: bool,
+    /// Nobody else may connect.
+    pub allow_addresses_file: Option<Located<PathBuf>>,
+    /// These may not connect.
+    pub deny_addresses_file: Option<Located<PathBuf>>,
     /// What the Client Identifier must be.
     pub clientid_from: Option<ClientIdFrom>,
     /// Shortest Client Identifier, in bytes.
@@ -530,6 +534,8 @@ impl ListenerSettings {
             tls: None,
             certificate_identity: None,
             use_username_as_clientid: false,
+            allow_addresses_file: None,
+            deny_addresses_file: None,
             clientid_from: None,
             clientid_min_length: 0,
             clientid_max_length: 0,

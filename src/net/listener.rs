@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::codec;
-use crate::policy::{AddressPermit, DenyReason};
+use crate::policy::{AddressList, AddressPermit, DenyReason};
 use crate::session;
 
 use super::Shared;
@@ -66,6 +66,10 @@ pub struct ListenerState {
     pub disconnect_denied_mqtt31_subscribe: bool,
     /// `use_username_as_clientid`.
     pub use_username_as_client_id: bool,
+    /// `allow_addresses_file`: nobody else may connect.
+    pub allowed_addresses: Option<Arc<AddressList>>,
+    /// `deny_addresses_file`: these may not.
+    pub denied_addresses: Option<Arc<AddressList>>,
     /// `clientid_from`.
     pub client_id_from: Option<ClientIdSource>,
     /// `connect_timeout`: from accept to CONNECT, TLS included.
@@ -74,6 +78,15 @@ pub struct ListenerState {
     pub packet_timeout: Option<Duration>,
     /// `set_tcp_nodelay`.
     pub nodelay: bool,
+}
+
+impl ListenerState {
+    /// Whether the address may connect here, by the lists of addresses.
+    pub(crate) fn takes_address(&self, address: IpAddr) -> bool {
+        let holds =
+            |list: &Option<Arc<AddressList>>| list.as_ref().map(|list| list.contains(address));
+        holds(&self.allowed_addresses) != Some(false) && holds(&self.denied_addresses) != Some(true)
+    }
 }
 
 /// What a Client Identifier must be equal to.
@@ -375,6 +388,9 @@ fn permit(
     let address = match socket {
         Socket::Unix(_) => None,
         Socket::Tcp(_) | Socket::Other(_) => {
+            if !state.takes_address(peer.ip()) {
+                return Err(DenyReason::AddressRefused);
+            }
             if shared.bans.is_banned(peer.ip(), now) {
                 return Err(DenyReason::Banned);
             }

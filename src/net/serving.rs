@@ -466,7 +466,9 @@ impl Serving {
     fn recheck(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         self.listener = shared.listener_state(&self.listener);
-        if !self.proof.still_holds(&self.listener) {
+        let address = self.client.who().address;
+        let may_come_from = address.is_none_or(|peer| self.listener.takes_address(peer.ip()));
+        if !may_come_from || !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
         self.client.set_budget(shared.budget());

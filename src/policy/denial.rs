@@ -90,6 +90,7 @@ deny_reasons! {
     KeepAlive, "keep_alive", CLIENT_IDENTIFIER_NOT_VALID, "the keep alive is above max_keepalive";
     MountPoint, "mount_point", NOT_AUTHORIZED, "the session's subscription lies outside the listener's mount point";
     Banned, "banned", BANNED, "the address is banned after repeated failures";
+    AddressRefused, "address", BANNED, "the listener takes no connections from this address";
     ConnectRate, "connect_rate", CONNECTION_RATE_EXCEEDED, "too many connections a second from this address";
     ConnectionsPerAddress, "connections_per_address", QUOTA_EXCEEDED, "too many connections from this address";
     MaxConnections, "max_connections", SERVER_BUSY, "the limit of connections is reached";

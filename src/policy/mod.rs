@@ -7,6 +7,7 @@
 
 pub mod acl;
 
+mod addresses;
 mod admission;
 mod bans;
 mod containment;
@@ -19,6 +20,7 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::{AddressError, AddressList};
 pub use admission::{AddressPermit, Admission, AdmissionSettings, counted_address};
 pub use bans::{BanSettings, Bans};
 pub use containment::STEP_BUDGET;

@@ -400,3 +400,30 @@ fn over_all_clients_no_more_is_kept_than_memory_limit_and_the_operator_is_told()
     }
     broker.metric_becomes("portcullis_memory_pressed", 0.0);
 }
+
+#[test]
+fn addresses_that_may_not_connect_are_closed_before_anything_and_at_the_reload_that_names_them() {
+    let site = site("");
+    site.on_plain_listener(
+        &site.fill("deny_addresses_file {dir}/denied\nallow_addresses_file {dir}/allowed"),
+    );
+    site.write("allowed", "127.0.0.0/8 # loopback\n");
+    site.write("denied", "198.51.100.0/24\n");
+    let broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    site.write("denied", "198.51.100.0/24\n127.0.0.1\n");
+    broker.reload();
+    alice.expect_disconnect(0x87);
+    let mut raw = Raw::plain(site.plain, 5);
+    drop(raw.try_send(&Hello::new(5, "a", "alice").encode()));
+    assert!(raw.next().is_none());
+    let sample = "portcullis_connects_refused_total{reason=\"address\"}";
+    broker.metric_becomes(sample, 1.0);
+    site.write("denied", "127.0.0.1/8\n");
+    assert_eq!(broker.reload()["decision"], "deny");
+    assert!(
+        broker.log().contains("write 127.0.0.0/8"),
+        "{}",
+        broker.log()
+    );
+}

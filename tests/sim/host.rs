@@ -99,6 +99,8 @@ fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
         disconnect_denied_mqtt3: false,
         disconnect_denied_mqtt31_subscribe: false,
         use_username_as_client_id: false,
+        allowed_addresses: None,
+        denied_addresses: None,
         client_id_from: None,
         connect_timeout: Duration::from_secs(30),
         websocket: None,

@@ -90,6 +90,25 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Listeners)
     .default("2")
     .meaning("Highest QoS; a PUBLISH above it closes the connection, a subscription is given less."),
+    Directive::listener("allow_addresses_file", "PATH", Value::Path(|draft, path| {
+        draft.settings.allow_addresses_file = Some(path);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .example("/etc/portcullis/addresses.allow")
+    .reload(crate::config::directive::Reload::Applied)
+    .meaning(
+        "Addresses and networks (`192.0.2.0/24`), one a line: others are closed before TLS, and at a reload \
+         that takes them out.",
+    ),
+    Directive::listener("deny_addresses_file", "PATH", Value::Path(|draft, path| {
+        draft.settings.deny_addresses_file = Some(path);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .example("/etc/portcullis/addresses.deny")
+    .reload(crate::config::directive::Reload::Applied)
+    .meaning("As allow_addresses_file, for those that may not connect; it beats the other list."),
     Directive::listener("clientid_from", "user|certificate|jwt:CLAIM", Value::Parsed(clientid_from))
         .own()
         .section(Section::Listeners)
