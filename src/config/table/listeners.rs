@@ -459,16 +459,18 @@ fn clientid_from(draft: &mut ListenerDraft, line: &Line) -> Result<String, Value
 
 fn clientid_pattern(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
     let pattern = text(line)?;
-    let whole = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(1 << 20)
-        .build()
+    let build = |pattern: &str| {
+        regex::RegexBuilder::new(pattern)
+            .size_limit(1 << 20)
+            .build()
+    };
+    // As it was written first, so that what is wrong is told of what was written.
+    let whole = build(pattern)
+        .and_then(|_| build(&format!("^(?:{pattern})$")))
         .map_err(|error| {
             let told = error.to_string();
-            let last = told
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
+            let last = told.lines().last().unwrap_or_default();
+            let last = last.trim_start_matches("error: ");
             ValueError::new(
                 line.value_at(),
                 format!("it is no regular expression: {last}"),
