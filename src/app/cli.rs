@@ -147,6 +147,12 @@ pub struct Passwd {
     /// Hash the passwords of a file that has them in clear.
     #[arg(short = 'U', conflicts_with = "user")]
     pub upgrade: bool,
+    /// Refuse passwords with fewer characters.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub min_length: u16,
+    /// Refuse passwords of this list: a line each, as they are or as SHA-1 (Have I Been Pwned's form).
+    #[arg(long, value_name = "FILE")]
+    pub breached: Option<PathBuf>,
     /// The password file.
     pub file: PathBuf,
     /// The user.

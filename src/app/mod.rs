@@ -8,6 +8,7 @@ pub mod cli;
 mod check;
 mod generation;
 mod passwd;
+mod password_rules;
 mod process;
 mod quickstart;
 mod running;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::auth::{HashAlgorithm, HashLimits, HashProblem, SCRAM_ITERATIONS, StoredHash};
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
+use super::password_rules::PasswordRules;
 use super::{err, out};
 
 /// Rounds of `$7$` when none are named: what OWASP asks of PBKDF2-HMAC-SHA512.
@@ -32,8 +33,12 @@ fn failed(text: impl std::fmt::Display) -> Stop {
 /// Runs it.
 pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
     let algorithm = algorithm(arguments)?;
+    let rules = PasswordRules {
+        min_length: arguments.min_length.into(),
+        breached: arguments.breached.clone(),
+    };
     if arguments.upgrade {
-        return upgrade(&arguments.file, algorithm);
+        return upgrade(&arguments.file, algorithm, &rules);
     }
     let Some(user) = arguments.user.as_deref() else {
         return Err(failed("name a user"));
@@ -55,6 +60,7 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
     } else {
         ask()?
     };
+    rules.check(&password).map_err(failed)?;
     let line = format!("{user}:{}", hash(&password, algorithm)?);
     if to_output {
         out(&format!("{line}\n"));
@@ -252,13 +258,16 @@ fn delete(file: &Path, user: &str) -> Result<(), Stop> {
 
 /// Hashes every password that stands in clear. What is hashed already stays, so that a second run
 /// changes nothing; `mosquitto_passwd` would hash the hashes.
-fn upgrade(file: &Path, algorithm: HashAlgorithm) -> Result<(), Stop> {
+fn upgrade(file: &Path, algorithm: HashAlgorithm, rules: &PasswordRules) -> Result<(), Stop> {
     let old = read(file)?;
     let mut new = Zeroizing::new(String::with_capacity(old.len() * 4));
     let mut problems = String::new();
     let mut count = 0;
     for (number, line) in (1..).zip(old.lines()) {
         match clear_password(line) {
+            Ok(Some((_, password))) if let Err(problem) = rules.check(password) => {
+                problems.push_str(&format!("\n  {}:{number}: {problem}", file.display()));
+            }
             Ok(Some((user, password))) if problems.is_empty() => {
                 new.push_str(&format!("{user}:{}", hash(password, algorithm)?));
                 count += 1;

@@ -180,3 +180,58 @@ fn what_we_write_mosquitto_accepts() {
     broker.wait().expect("it ends");
     assert!(right && !wrong);
 }
+
+#[test]
+fn passwords_that_are_short_or_known_to_others_are_refused_without_being_shown() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    let plain = place.path("plain");
+    std::fs::write(&plain, "letmein\ncorrect horse\n").expect("written");
+    let hashed = place.path("hashed");
+    // SHA-1 of "hunter2" as it stands in lists of breaches.
+    let line = "F3BBBD66A63D4BF1747940578EC3D0103530E21D:17043\r\n";
+    std::fs::write(&hashed, line).expect("written");
+    let text = |path: &Path| path.display().to_string();
+    let (plain, hashed) = (text(&plain), text(&hashed));
+    let add = |rules: &[&str], password: &str| {
+        let options = [&["-b", "-c"][..], rules].concat();
+        let output = passwd(&options, &file, &["alice", password]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), told)
+    };
+    for (rules, password, why) in [
+        (
+            &["--min-length", "12"][..],
+            "\u{e4}\u{e4}\u{e4}",
+            "has 3 characters, and 12 are the least",
+        ),
+        (&["--breached", &plain], "letmein", "known to others"),
+        (&["--breached", &plain], "correct horse", "known to others"),
+        (&["--breached", &hashed], "hunter2", "known to others"),
+        (&["--breached", "/nowhere"], "x", "cannot be read"),
+    ] {
+        let (done, told) = add(rules, password);
+        assert!(!done && told.contains(why), "{told}");
+        assert!(password == "x" || !told.contains(password), "{told}");
+        assert!(!file.exists());
+    }
+    assert!(
+        add(
+            &["--min-length", "12", "--breached", &plain],
+            "correct horse battery"
+        )
+        .0
+    );
+    // A whole file of passwords in clear: nothing is changed if one is refused.
+    let clear = place.path("clear");
+    std::fs::write(&clear, "alice:good enough\nbob:letmein\n").expect("written");
+    let output = passwd(&["-U", "--breached", &plain], &clear, &[]);
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains(":2: the password is known to others"),
+        "{told}"
+    );
+    let kept = std::fs::read_to_string(&clear).expect("it is there");
+    assert!(kept.contains("alice:good enough"));
+}
