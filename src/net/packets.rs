@@ -36,7 +36,8 @@ pub(super) async fn read_first(
     buffer: &mut Vec<u8>,
     limits: &codec::Limits,
 ) -> Result<usize, NoPacket> {
-    if buffer.is_empty() {
+    // A WebSocket may bring a ping first, which is nothing of MQTT.
+    while buffer.is_empty() {
         read_more(transport, buffer).await?;
     }
     match buffer.first() {

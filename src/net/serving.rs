@@ -211,7 +211,8 @@ impl Serving {
         } else {
             0
         };
-        self.keep_rest(input, consumed, core, now);
+        let inside_message = transport.is_inside_message();
+        self.keep_rest(input, consumed, inside_message, core, now);
         Ok((more || self.unparsed) && self.throttled.is_none() && !transport.is_blocked())
     }
 
@@ -221,10 +222,17 @@ impl Serving {
     }
 
     /// Keeps what was not consumed and gives the core its buffer back.
-    fn keep_rest(&mut self, mut input: Vec<u8>, consumed: usize, core: &mut Core, now: Instant) {
+    fn keep_rest(
+        &mut self,
+        mut input: Vec<u8>,
+        consumed: usize,
+        inside_message: bool,
+        core: &mut Core,
+        now: Instant,
+    ) {
         let rest = input.len() - consumed;
         self.incomplete_since = match self.incomplete_since {
-            _ if rest == 0 || self.unparsed => None,
+            _ if (rest == 0 && !inside_message) || self.unparsed => None,
             Some(since) if consumed == 0 => Some(since),
             _ => Some(now),
         };

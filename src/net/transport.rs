@@ -183,6 +183,13 @@ impl Transport {
         self
     }
 
+    /// Whether a WebSocket message has begun and is not complete.
+    pub(crate) fn is_inside_message(&self) -> bool {
+        self.websocket
+            .as_ref()
+            .is_some_and(|websocket| websocket.is_inside_message())
+    }
+
     /// The largest WebSocket message that is taken, if there are any.
     pub(crate) fn set_message_limit(&mut self, bytes: usize) {
         if let Some(websocket) = &mut self.websocket {
@@ -202,8 +209,18 @@ impl Transport {
         scratch: &mut [u8],
         into: &mut Vec<u8>,
     ) -> Poll<io::Result<Input>> {
-        let Some(mut websocket) = self.websocket.take() else {
+        if self.websocket.is_none() {
             return self.poll_bytes(cx, scratch, into);
+        }
+        // Whoever sends pings and does not read the answers is not read either.
+        if self.blocked {
+            self.send_bytes(cx, &[])?;
+            if self.blocked {
+                return Poll::Pending;
+            }
+        }
+        let Some(mut websocket) = self.websocket.take() else {
+            return Poll::Pending;
         };
         let mut replies = Vec::new();
         let input = websocket.poll_input(cx, into, &mut replies, |cx, received| {

@@ -170,6 +170,8 @@ pub(super) struct WebSocket {
     context: WebSocketContext,
     /// Bytes of frames, between a read and their unwrapping.
     received: Vec<u8>,
+    /// What came last completed no message.
+    inside_message: bool,
 }
 
 impl std::fmt::Debug for WebSocket {
@@ -190,7 +192,13 @@ impl WebSocket {
         Self {
             context: WebSocketContext::new(Role::Server, Some(config)),
             received: Vec::new(),
+            inside_message: false,
         }
+    }
+
+    /// Whether a message has begun and is not complete. Known once something came that completed none.
+    pub(super) fn is_inside_message(&self) -> bool {
+        self.inside_message
     }
 
     /// Before CONNECT is accepted less is taken than after.
@@ -229,19 +237,26 @@ impl WebSocket {
             input: received,
             output: replies,
         };
+        // A control frame says nothing about a message that may have begun before it.
+        let mut silent = !received.is_empty();
         loop {
             match self.context.read(&mut pipe) {
-                Ok(Message::Binary(bytes)) => into.extend_from_slice(&bytes),
+                Ok(Message::Binary(bytes)) => {
+                    silent = false;
+                    self.inside_message = false;
+                    into.extend_from_slice(&bytes);
+                }
                 // [MQTT-6.0.0-1]
                 Ok(Message::Text(_)) | Err(Error::Utf8(_)) => {
                     self.close(CloseCode::Unsupported, pipe.output);
                     return Err(io::Error::new(io::ErrorKind::InvalidData, NotBinary));
                 }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => silent = false,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
                     return Ok(false);
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.inside_message |= silent;
                     return Ok(true);
                 }
                 Err(error) => {

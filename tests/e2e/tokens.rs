@@ -150,6 +150,17 @@ fn a_connection_ends_with_its_token_though_nothing_happens() {
 }
 
 #[test]
+fn a_token_that_ends_in_the_year_9999_is_one_like_others() {
+    let issuer = Issuer::new();
+    let site = site(&issuer, "");
+    let _broker = site.start();
+    let token = issuer.token("alice", 600, &json!({"exp": 253_402_300_799_u64}));
+    let (mut raw, _) = Raw::hello(site.plain, &hello(5, "a", "x", &token));
+    raw.expect_silence();
+    raw.disconnect();
+}
+
+#[test]
 fn a_token_is_revoked_at_the_reload_that_names_it_and_so_is_its_key() {
     let (issuer, next) = (Issuer::new(), Issuer::new());
     let site = site(&issuer, "jwt_revoked_file {dir}/revoked");

@@ -404,3 +404,80 @@ fn paho_works_over_websockets_with_and_without_tls() {
     command.arg(root.join("tests/e2e/paho_websocket.py"));
     run(command, &site);
 }
+
+/// Sends pings for as long as they are taken, and reads nothing; gives their number.
+fn flood_of_pings(stream: &mut TcpStream) -> usize {
+    let pings: Vec<u8> = (0..500).flat_map(|_| frame(9, &[b'x'; 125])).collect();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout");
+    (0..2_000)
+        .take_while(|_| stream.write_all(&pings).is_ok())
+        .count()
+        * 500
+}
+
+#[test]
+fn who_sends_pings_and_reads_no_answer_is_not_read_either() {
+    let site = site("");
+    let broker = site.start();
+    let before = broker.resident_kib();
+    for greeted in [false, true] {
+        let (mut stream, _) = open(site.plain, &[MQTT]);
+        if greeted {
+            let hello = Hello::new(5, "p", "alice").encode();
+            stream.write_all(&frame(2, &hello)).expect("sent");
+        }
+        // A million would be 125 MB of answers.
+        let count = flood_of_pings(&mut stream);
+        assert!(count < 1_000_000, "greeted: {greeted}");
+        let grown = broker.resident_kib().saturating_sub(before);
+        assert!(grown < 32 * 1_024, "{grown} KiB, greeted: {greeted}");
+    }
+}
+
+#[test]
+fn a_ping_may_come_before_connect_and_pings_alone_are_no_packet_that_takes_too_long() {
+    let site = Site::with_users(&["alice"], ACL, "packet_timeout 1");
+    site.on_plain_listener("protocol websockets");
+    let _broker = site.start();
+    let (mut stream, _) = open(site.plain, &[MQTT]);
+    stream.write_all(&frame(9, b"first")).expect("sent");
+    assert_eq!(next_frame(&mut stream).expect("a pong").0, 10);
+    stream
+        .write_all(&frame(2, &Hello::new(5, "c", "alice").encode()))
+        .expect("sent");
+    assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
+    for _ in 0..15 {
+        stream.write_all(&frame(9, b"")).expect("sent");
+        assert_eq!(next_frame(&mut stream).expect("a pong").0, 10);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_frame_that_trickles_in_ends_the_connection_like_a_packet() {
+    let site = Site::with_users(&["alice"], ACL, "protocol websockets\npacket_timeout 1");
+    site.on_plain_listener("protocol websockets");
+    let broker = site.start();
+    let mut slow = framed(site.plain, 5, usize::MAX);
+    slow.send(&Hello::new(5, "slow", "alice").encode());
+    assert_eq!(slow.receive().body[1], 0);
+    let (mut stream, _) = open(site.plain, &[MQTT]);
+    stream
+        .write_all(&frame(2, &Hello::new(5, "trickle", "alice").encode()))
+        .expect("sent");
+    assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
+    let long = frame(
+        2,
+        &publish(5, "demo/alice/orders/1", &[b'x'; 300], 0, 0, false, &[]),
+    );
+    let sent = long.iter().take_while(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(&[**byte]).is_ok()
+    });
+    assert!(sent.count() < long.len());
+    let left = broker.audited("disconnect", |line| line["client_id"] == "trickle");
+    assert_eq!(left["reason"], "packet_timeout");
+    slow.expect_silence();
+}
