@@ -17,6 +17,7 @@ use crate::message::{Author, ClientId};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
+use super::claim::Claim;
 use super::cores::Placed;
 use super::driver::Driver;
 use super::identity::{Proof, sent_client_id, settle_client_id};
@@ -587,26 +588,6 @@ struct Ready {
     client: Box<Client>,
     proof: crate::auth::Proof,
     rest: Vec<u8>,
-}
-
-/// A claimed session: given back if the greeting ends before the connection lives.
-struct Claim {
-    shared: Arc<Shared>,
-    session: Arc<Session>,
-    state: Option<Box<SessionState>>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
-            let mut wakes = Wakes::default();
-            let now = super::now();
-            self.shared
-                .broker
-                .release(&self.session, *state, None, false, now, &mut wakes);
-            self.shared.wake(&mut wakes);
-        }
-    }
 }
 
 fn random() -> [u8; 16] {

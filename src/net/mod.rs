@@ -7,6 +7,7 @@ pub mod exporter;
 pub mod listener;
 pub mod tls;
 
+mod claim;
 mod cores;
 mod driver;
 mod greet;
