@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
+use crate::auth::{Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
-use crate::message::{Author, ClientId};
+use crate::message::{ClientId, Groups};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -306,7 +306,7 @@ impl Greeting {
             }
         };
         let claimed = Some(Arc::clone(exchange.username()));
-        let verdict = match Authenticator::finish(exchange, auth.data) {
+        let verdict = match listener.authenticator.finish(exchange, auth.data) {
             Ok((verdict, answer)) => {
                 opening.authentication = Some((method.clone(), answer));
                 verdict
@@ -347,6 +347,8 @@ impl Greeting {
         let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
             client_id: client_id.clone(),
             username,
+            groups: Groups::default(),
+            grants: None,
             address: Some(*peer),
             listener: listener.id,
             listener_name: Arc::clone(&listener.name),
@@ -371,7 +373,11 @@ impl Greeting {
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), &listener.session);
-        let who = who(username, &opening.client_id, method);
+        let who = Who {
+            groups: listener.authenticator.groups(&proof),
+            grants: proof.grants().cloned(),
+            ..who(username, &opening.client_id, method)
+        };
         self.open_session(opening, who, proof, rest).await
     }
 
@@ -393,11 +399,7 @@ impl Greeting {
         }
         let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
-            let author = Arc::new(Author {
-                client_id: opening.client_id.clone(),
-                username: client.who().username.clone(),
-                listener: Some(listener.id),
-            });
+            let author = Arc::new(super::serving::author(client.who()));
             let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
