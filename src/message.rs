@@ -39,6 +39,9 @@ impl fmt::Debug for ClientId {
 /// The groups somebody is in: sorted, each once.
 pub type Groups = Arc<[Arc<str>]>;
 
+/// The topic tokens of a session, the newest first.
+pub type Tokens = Arc<[Arc<str>]>;
+
 /// Most groups that one proof of identity can name.
 const MAX_GROUPS: usize = 256;
 /// Longest name of a group, in bytes.
@@ -85,6 +88,8 @@ pub struct Author {
     pub groups: Groups,
     /// The rules that its proof of identity brought along.
     pub grants: Option<Arc<Grants>>,
+    /// Its topic tokens.
+    pub tokens: Tokens,
     /// Where it connected from.
     pub address: Option<IpAddr>,
     /// Index of the listener it came by; `None` for the broker itself.

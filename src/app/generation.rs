@@ -28,7 +28,7 @@ use crate::policy::{
     self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, ListenerPolicy,
     Members, Policy, Rate, RateAction,
 };
-use crate::session;
+use crate::session::{self, ResponseInformation};
 
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
@@ -628,8 +628,23 @@ fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session
         client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
         available: listener.available,
         reason_strings: listener.reason_strings,
-        response_information: listener.response_information.clone(),
+        response_information: response_information(listener),
+        topic_tokens: draws_tokens(listener).then_some(listener.topic_tokens),
+        response_topic_guard: listener.response_topic_guard,
     }
+}
+
+fn draws_tokens(listener: &ListenerSettings) -> bool {
+    let told = listener.response_information.as_ref();
+    listener.topic_token_prefix.is_some() || told.is_some_and(ResponseInformation::tells_token)
+}
+
+fn response_information(listener: &ListenerSettings) -> Option<ResponseInformation> {
+    let own = listener.response_information.clone();
+    own.or_else(|| {
+        let prefix = listener.topic_token_prefix.as_ref()?;
+        ResponseInformation::parse(&format!("{prefix}/%t/%c")).ok()
+    })
 }
 
 /// When the certificate of each listener with TLS expires.

@@ -426,6 +426,7 @@ impl Housekeeping {
             next_sweep: now + sweep_interval(running),
             author: Arc::new(Author {
                 groups: Groups::default(),
+                tokens: Arc::default(),
                 grants: None,
                 address: None,
                 client_id: ClientId::new("$SYS"),

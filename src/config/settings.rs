@@ -13,7 +13,7 @@ use crate::auth::{CertificateGroups, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
-use crate::session::{Available, ResponseInformation};
+use crate::session::{Available, ResponseInformation, TopicTokenSettings};
 
 /// Everything that was configured. Listeners carry their own resolved [`SecurityGroup`].
 #[derive(Clone, Debug)]
@@ -498,6 +498,13 @@ pub struct ListenerSettings {
     pub reason_strings: bool,
     /// What a client that asks for Response Information is told.
     pub response_information: Option<ResponseInformation>,
+    /// Where clients have topics of their own behind a token: told to those who ask for Response
+    /// Information, if that is not set by itself.
+    pub topic_token_prefix: Option<String>,
+    /// How tokens are renewed.
+    pub topic_tokens: TopicTokenSettings,
+    /// A Response Topic must be one that its client may read.
+    pub response_topic_guard: bool,
     /// Highest QoS.
     pub max_qos: QoS,
     /// Topic Aliases from client to broker.
@@ -562,6 +569,13 @@ impl ListenerSettings {
             available: Available::default(),
             reason_strings: false,
             response_information: None,
+            topic_token_prefix: None,
+            topic_tokens: TopicTokenSettings {
+                rotation: None,
+                overlap: Duration::ZERO,
+                generation: 0,
+            },
+            response_topic_guard: false,
             max_qos: QoS::ExactlyOnce,
             max_topic_alias: 0,
             max_topic_alias_broker: 0,

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::{Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
-use crate::message::{ClientId, Groups};
+use crate::message::{ClientId, Groups, Tokens};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -24,9 +24,11 @@ use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
 use super::packets::{self, NoPacket};
 use super::publishing::will_message;
+use super::random;
 use super::report;
 use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
+use super::token;
 use super::transport::{Socket, Transport};
 use super::websocket::{self, NotBinary, UpgradeFailure, WebSocket};
 use super::{GreetPlace, Shared};
@@ -349,6 +351,7 @@ impl Greeting {
             username,
             groups: Groups::default(),
             grants: None,
+            tokens: Tokens::default(),
             address: Some(*peer),
             listener: listener.id,
             listener_name: Arc::clone(&listener.name),
@@ -372,7 +375,7 @@ impl Greeting {
             let who = who(username, &opening.client_id, method);
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
-        opening.identified(username.as_deref(), &listener.session);
+        opening.identified(username.as_deref(), None, &listener.session);
         let who = Who {
             groups: listener.authenticator.groups(&proof),
             grants: proof.grants().cloned(),
@@ -383,7 +386,7 @@ impl Greeting {
 
     async fn open_session(
         &self,
-        opening: Opening,
+        mut opening: Opening,
         who: Who,
         proof: crate::auth::Proof,
         rest: Vec<u8>,
@@ -415,10 +418,19 @@ impl Greeting {
         let owner = Owner {
             username: client.who().username.clone(),
         };
-        let (session, state, present) = match self.claim(&opening, &owner).await {
+        let (session, mut state, present) = match self.claim(&opening, &owner).await {
             Ok(claimed) => claimed,
             Err(reason) => return Err(refused(client.who(), Denial::new(reason))),
         };
+        if let Some(token) = token::of(
+            &mut state,
+            &mut client,
+            &listener.session,
+            &listener.mount_point,
+        ) {
+            let username = client.who().username.as_deref();
+            opening.identified(username, Some(&token), &listener.session);
+        }
         Ok(Ready {
             opening,
             claim: Claim {
@@ -590,13 +602,4 @@ struct Ready {
     client: Box<Client>,
     proof: crate::auth::Proof,
     rest: Vec<u8>,
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // The system's generator fails only where there is none, which start-up has excluded.
-    if getrandom::fill(&mut bytes).is_err() {
-        tracing::error!("the system gives no random numbers");
-    }
-    bytes
 }

@@ -109,6 +109,7 @@ impl Serving {
             throttled,
             self.packet_due(),
             self.proof_looked_at,
+            self.tokens_due(),
         ]
         .into_iter()
         .flatten()
@@ -170,6 +171,10 @@ impl Serving {
                 return Err(End::ProofOver);
             }
             self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
+        }
+        if self.tokens_due().is_some_and(|due| due <= now) {
+            self.turn_tokens(session, now);
+            again = true;
         }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
@@ -503,13 +508,14 @@ impl Serving {
         }
         self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
         self.take_identity();
+        self.turn_tokens(session, now);
         self.client.set_budget(shared.budget());
         self.recheck_rights(session, now);
         Ok(())
     }
 
     /// Judges again what the client has subscribed to and what waits for it.
-    fn recheck_rights(&mut self, session: &Arc<Session>, now: Instant) {
+    pub(super) fn recheck_rights(&mut self, session: &Arc<Session>, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let state = self.connection.session_mut();
         let mount_point = &self.listener.mount_point;
@@ -614,6 +620,7 @@ pub(super) fn author(who: &Who) -> Author {
         username: who.username.clone(),
         groups: Arc::clone(&who.groups),
         grants: who.grants.clone(),
+        tokens: Arc::clone(&who.tokens),
         address: who.address.map(|peer| peer.ip()),
         listener: Some(who.listener),
     }

@@ -63,8 +63,10 @@ pub(crate) fn contained(
     budget: &mut usize,
 ) -> Result<(), NotContained> {
     let levels: SmallVec<[&str; 16]> = filter.split('/').collect();
-    let mut stack: SmallVec<[State<'_>; 4]> = SmallVec::new();
-    stack.push(State {
+    // Where a wildcard was met and the words that rules name there are still to be tried.
+    let mut waiting: SmallVec<[State<'_>; 4]> = SmallVec::new();
+    let mut untried: SmallVec<[State<'_>; 4]> = SmallVec::new();
+    untried.push(State {
         path: SmallVec::new(),
         live: rules
             .in_order()
@@ -80,7 +82,18 @@ pub(crate) fn contained(
         wanted,
         wildcard: levels.iter().any(|level| matches!(*level, "+" | "#")),
     };
-    while let Some(mut state) = stack.pop() {
+    loop {
+        let Some(mut state) = untried.pop() else {
+            let Some(state) = waiting.pop() else {
+                return Ok(());
+            };
+            untried.extend(
+                alphabet(&state)
+                    .into_iter()
+                    .map(|word| state.advanced(word)),
+            );
+            continue;
+        };
         // What is literal needs no other state.
         loop {
             let depth = state.path.len();
@@ -110,16 +123,14 @@ pub(crate) fn contained(
             } {
                 None => break,
                 Some("+" | "#") => {
-                    for symbol in alphabet(&state) {
-                        stack.push(state.advanced(symbol));
-                    }
-                    state.advance(Symbol::Fresh);
+                    // A word that no rule names is refused most often.
+                    let fresh = state.advanced(Symbol::Fresh);
+                    waiting.push(std::mem::replace(&mut state, fresh));
                 }
                 Some(literal) => state.advance(Symbol::Literal(literal)),
             }
         }
     }
-    Ok(())
 }
 
 /// One empty level alone is no Topic Name [MQTT-4.7.3-1]: nothing can be published to it.

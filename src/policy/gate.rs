@@ -12,7 +12,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::codec::QoS;
-use crate::message::{Author, Delivery, Grants, Groups, Message, Subscription};
+use crate::message::{Author, Delivery, Grants, Groups, Message, Subscription, Tokens};
 use crate::topic::{TopicFilter, TopicName};
 
 use super::containment::STEP_BUDGET;
@@ -70,6 +70,8 @@ pub struct Client {
     proved: bool,
     /// The topic the client published to last, if it was allowed to by `rights`.
     last_allowed: Option<TopicName>,
+    /// The Response Topic it named last, if it was allowed to.
+    last_response: Option<Box<str>>,
     /// A rate refusal was told already and no message has passed since.
     throttled: bool,
 }
@@ -106,6 +108,20 @@ impl Client {
         true
     }
 
+    /// The session has other topic tokens than before: rights are bound again at the next request.
+    pub fn set_tokens(&mut self, tokens: Tokens) {
+        self.who = Arc::new(Who {
+            tokens,
+            ..Who::clone(&self.who)
+        });
+        self.rights.generation = 0;
+    }
+
+    /// Whether it may be sent what waits for it.
+    pub fn may_take(&self, delivery: &Delivery) -> bool {
+        self.may_receive(delivery.message.topic.as_str()) || is_for_it_alone(delivery)
+    }
+
     /// Whether it may be sent messages of this topic.
     pub fn may_receive(&self, topic: &str) -> bool {
         self.rights.may_receive(topic)
@@ -138,6 +154,13 @@ const PROOFS: Rate = Rate {
     per_second: 100_000,
     burst: 400_000,
 };
+
+/// What the broker tells one client and no other: nobody else can publish there, and it is routed to
+/// nobody.
+fn is_for_it_alone(delivery: &Delivery) -> bool {
+    let message = &delivery.message;
+    message.author.listener.is_none() && message.topic.as_str().ends_with("$me/token")
+}
 
 /// See the module.
 pub struct Gate {
@@ -191,6 +214,7 @@ impl Gate {
             proofs: TokenBucket::new(PROOFS),
             proved: true,
             last_allowed: None,
+            last_response: None,
             throttled: false,
         }
     }
@@ -214,6 +238,7 @@ impl Gate {
         // Until its subscriptions are proved again each delivery is judged by itself.
         client.proved = false;
         client.last_allowed = None;
+        client.last_response = None;
     }
 
     /// May the client publish this?
@@ -320,10 +345,37 @@ impl Gate {
     #[inline]
     pub fn deliver(&self, client: &mut Client, delivery: Delivery) -> Option<Admitted<Delivery>> {
         self.refresh(client);
-        if client.proved || client.rights.may_receive(delivery.message.topic.as_str()) {
+        if client.proved || client.may_take(&delivery) {
             Some(Admitted(delivery))
         } else {
             None
+        }
+    }
+
+    /// May the client name this topic as the one where answers to its message are to go? Only one that
+    /// it may read itself: else it could have an answer sent into another's hands.
+    ///
+    /// # Errors
+    /// The refusal; the observer has been told.
+    pub fn response_topic(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
+        self.refresh(client);
+        if client.last_response.as_deref() == Some(topic) {
+            return Ok(());
+        }
+        match client.rights.deliver(topic) {
+            Ok(_) => {
+                client.last_response = Some(topic.into());
+                Ok(())
+            }
+            Err(denial) => {
+                let denial = Denial {
+                    reason: DenyReason::ResponseTopic,
+                    ..denial
+                };
+                self.observer
+                    .denied(&client.request(Action::Publish, topic), &denial);
+                Err(denial)
+            }
         }
     }
 

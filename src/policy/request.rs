@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codec::Version;
-use crate::message::{ClientId, Grants, Groups};
+use crate::message::{ClientId, Grants, Groups, Tokens};
 
 use super::Denial;
 
@@ -19,6 +19,8 @@ pub struct Who {
     pub groups: Groups,
     /// The rules that its proof of identity brought along.
     pub grants: Option<Arc<Grants>>,
+    /// The topic tokens of its session; none before it has one.
+    pub tokens: Tokens,
     /// Where it comes from; `None` for the broker itself.
     pub address: Option<SocketAddr>,
     /// Index of the listener.

@@ -72,7 +72,7 @@ impl<'a> From<&'a Who> for Principal<'a> {
             groups: Some(&who.groups),
             grants: who.grants.as_deref(),
             address: who.address.map(|peer| peer.ip()),
-            tokens: &[],
+            tokens: &who.tokens,
         }
     }
 }
@@ -85,7 +85,7 @@ impl<'a> From<&'a Author> for Principal<'a> {
             groups: Some(&author.groups),
             grants: author.grants.as_deref(),
             address: author.address,
-            tokens: &[],
+            tokens: &author.tokens,
         }
     }
 }
@@ -354,7 +354,8 @@ impl Rights {
     }
 }
 
-/// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to.
+/// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to, and under
+/// `$me` the broker tells each client what is for it alone.
 /// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
 fn is_closed_for_writing(topic: &str) -> bool {
     let Some(rest) = topic.strip_prefix('$') else {
@@ -363,7 +364,7 @@ fn is_closed_for_writing(topic: &str) -> bool {
     let first = rest.split('/').next().unwrap_or(rest);
     match first {
         "SYS" => !is_bridge_state(topic),
-        "CONTROL" | "share" => true,
+        "CONTROL" | "share" | "me" => true,
         _ => false,
     }
 }

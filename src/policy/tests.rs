@@ -270,6 +270,7 @@ fn gate(acl: &str, guard: SubscribeGuard) -> (Gate, Arc<Told>) {
 fn client(gate: &Gate, user: &str, budget: BudgetSettings) -> Client {
     let who = Who {
         groups: Arc::default(),
+        tokens: Arc::default(),
         grants: None,
         client_id: ClientId::new("c"),
         username: Some(user.into()),
@@ -292,6 +293,7 @@ fn message(topic: &str) -> Message {
         expires_at: None,
         author: Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: ClientId::new("c"),

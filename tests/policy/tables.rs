@@ -259,6 +259,7 @@ impl Table {
         let gate = Gate::new(self.policy(), Arc::new(Silent));
         let who = Who {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             client_id: ClientId::new(&case.client),
             username: case.user.as_deref().map(Arc::from),

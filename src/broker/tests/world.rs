@@ -231,6 +231,7 @@ impl World {
         let opening = open(&packet, &hello.session, [7; 16]).expect("accepted");
         let who = Who {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             client_id: opening.client_id.clone(),
             username: hello.user.map(Arc::from),
@@ -242,6 +243,7 @@ impl World {
         };
         let author = Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: opening.client_id.clone(),
@@ -439,6 +441,7 @@ pub(super) fn message(topic: &str, payload: &str) -> Message {
         expires_at: None,
         author: Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: ClientId::new("nobody"),

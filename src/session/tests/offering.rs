@@ -7,7 +7,7 @@ use crate::session::{Available, Goodbye, ResponseInformation, SessionState, Sett
 
 fn connack(connect: &Connect, settings: &Settings, username: Option<&str>) -> String {
     let mut opening = opening(connect, settings);
-    opening.identified(username, settings);
+    opening.identified(username, None, settings);
     let mut out = Vec::new();
     crate::session::Connection::accept(
         opening,

@@ -30,6 +30,7 @@ fn open_gate() -> (Gate, Client) {
     let gate = Gate::new(policy, Arc::new(Silent));
     let who = Who {
         groups: Arc::default(),
+        tokens: Arc::default(),
         grants: None,
         client_id: ClientId::new("c"),
         username: None,
@@ -275,6 +276,7 @@ pub(super) fn message(qos: QoS, topic: &str, payload: &str) -> Message {
         expires_at: None,
         author: Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: ClientId::new("author"),

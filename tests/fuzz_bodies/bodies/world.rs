@@ -191,6 +191,7 @@ impl World {
     ) -> Link {
         let who = Who {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             client_id: opening.client_id.clone(),
             username: None,
@@ -202,6 +203,7 @@ impl World {
         };
         let author = Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: opening.client_id.clone(),
@@ -522,6 +524,7 @@ impl World {
     ) {
         let author = Arc::new(Author {
             groups: Arc::default(),
+            tokens: Arc::default(),
             grants: None,
             address: None,
             client_id: ClientId::new("elsewhere"),
