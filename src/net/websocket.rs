@@ -172,6 +172,8 @@ pub(super) struct WebSocket {
     received: Vec<u8>,
     /// What came last completed no message.
     inside_message: bool,
+    /// The peer has closed it.
+    closed: bool,
 }
 
 impl std::fmt::Debug for WebSocket {
@@ -193,6 +195,7 @@ impl WebSocket {
             context: WebSocketContext::new(Role::Server, Some(config)),
             received: Vec::new(),
             inside_message: false,
+            closed: false,
         }
     }
 
@@ -208,7 +211,8 @@ impl WebSocket {
     }
 
     /// Reads once with `read` and unwraps what came: MQTT goes to `into`, what is to be sent at once
-    /// (answers to pings and to a close) to `replies`.
+    /// (answers to pings and to a close) to `replies`. MQTT that came before the close is given before
+    /// the end is.
     pub(super) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,
@@ -216,6 +220,10 @@ impl WebSocket {
         replies: &mut Vec<u8>,
         read: impl FnOnce(&mut Context<'_>, &mut Vec<u8>) -> Poll<io::Result<Input>>,
     ) -> Poll<io::Result<Input>> {
+        if self.closed {
+            return Poll::Ready(Ok(Input::Closed));
+        }
+        let before = into.len();
         let mut received = std::mem::take(&mut self.received);
         let input = ready!(read(cx, &mut received))?;
         let unwrapped = self.unwrap(&received, into, replies);
@@ -223,16 +231,20 @@ impl WebSocket {
         if received.capacity() <= READ_BUFFER_BYTES {
             self.received = received;
         }
-        Poll::Ready(Ok(if unwrapped? { input } else { Input::Closed }))
+        unwrapped?;
+        Poll::Ready(Ok(match self.closed {
+            true if into.len() > before => Input::Bytes { more: true },
+            true => Input::Closed,
+            false => input,
+        }))
     }
 
-    /// False once the peer has closed the WebSocket.
     fn unwrap(
         &mut self,
         received: &[u8],
         into: &mut Vec<u8>,
         replies: &mut Vec<u8>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let mut pipe = Pipe {
             input: received,
             output: replies,
@@ -253,11 +265,12 @@ impl WebSocket {
                 }
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => silent = false,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
-                    return Ok(false);
+                    self.closed = true;
+                    return Ok(());
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.inside_message |= silent;
-                    return Ok(true);
+                    return Ok(());
                 }
                 Err(error) => {
                     let code = match error {
@@ -271,9 +284,9 @@ impl WebSocket {
         }
     }
 
-    /// Appends `bytes` in a frame to `wire`.
+    /// Appends `bytes` in a frame to `wire`. Who has closed takes no more (RFC 6455 section 5.5.1).
     pub(super) fn wrap(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.closed {
             return Ok(());
         }
         let mut pipe = Pipe {

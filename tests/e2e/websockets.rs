@@ -374,6 +374,40 @@ fn pings_are_answered_and_a_close_frame_ends_the_connection_and_sends_the_will()
     assert_eq!(left["reason"], "closed");
 }
 
+#[test]
+fn what_comes_in_one_piece_with_the_close_frame_is_handled_before_it() {
+    let site = site("");
+    let broker = site.start();
+    let mut watcher = framed(site.plain, 5, 100);
+    watcher.send(&Hello::new(5, "w", "inside").encode());
+    watcher.receive();
+    watcher.subscribe(&[("demo/alice/requests/#", 0)]);
+    let will = crate::support::raw::Will::new("demo/alice/requests/will", "gone");
+    let last_words = |payload: &str| {
+        let topic = "demo/alice/requests/1";
+        let mut packets = publish(5, topic, payload.as_bytes(), 0, 0, false, &[]);
+        packets.extend([0xE0, 0]);
+        [frame(2, &packets), frame(8, &1000_u16.to_be_bytes())].concat()
+    };
+    for (id, greeted) in [("late", true), ("early", false)] {
+        let (mut stream, _) = open(site.plain, &[MQTT]);
+        let hello = Hello::new(5, id, "alice").with_will(will.clone());
+        let mut last = last_words(id);
+        if greeted {
+            stream.write_all(&frame(2, &hello.encode())).expect("sent");
+            assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
+        } else {
+            last.splice(0..0, frame(2, &hello.encode()));
+        }
+        stream.write_all(&last).expect("sent");
+        assert_eq!(next_frame(&mut stream).expect("a close frame").0, 8);
+        assert_eq!(watcher.message().payload, id);
+        let left = broker.audited("disconnect", |line| line["client_id"] == id);
+        assert_eq!(left["reason"], "client", "[MQTT-3.14.4-3]: and so no Will");
+        watcher.expect_silence();
+    }
+}
+
 fn run(mut command: Command, site: &Site) {
     command
         .env("PLAIN_PORT", site.plain.to_string())
