@@ -8,7 +8,7 @@ use crate::codec::{self, DecodeError};
 
 use super::cores::with_core;
 use super::transport::{Input, Transport};
-use super::websocket::NotBinary;
+use super::websocket::Violation;
 
 /// Why there is no packet.
 pub(super) enum NoPacket {
@@ -16,17 +16,13 @@ pub(super) enum NoPacket {
     Gone,
     /// What came is none.
     Malformed(DecodeError),
-    /// A WebSocket message is text.
-    NotBinary,
+    /// What came is nothing that a WebSocket may bring.
+    NoFrame(Violation),
 }
 
 impl From<io::Error> for NoPacket {
     fn from(error: io::Error) -> Self {
-        if NotBinary::is_in(&error) {
-            Self::NotBinary
-        } else {
-            Self::Gone
-        }
+        Violation::of(&error).map_or(Self::Gone, Self::NoFrame)
     }
 }
 

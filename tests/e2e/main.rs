@@ -28,4 +28,5 @@ mod shipped;
 mod subscribing;
 mod support;
 mod tokens;
+mod websocket_ends;
 mod websockets;

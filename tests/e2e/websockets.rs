@@ -11,14 +11,14 @@ use crate::support::raw::{Hello, Raw, Stream, publish};
 use crate::support::site::{PASSWORD, PATIENCE, Site};
 use crate::support::tools::Tool;
 
-fn site(more: &str) -> Site {
+pub(crate) fn site(more: &str) -> Site {
     let site = Site::with_users(&["inside", "alice", "bob"], ACL, "protocol websockets");
     site.on_plain_listener(&format!("protocol websockets\n{more}"));
     site
 }
 
 /// Sends the request that opens a WebSocket, with these headers; gives status line and headers.
-fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
+pub(crate) fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut request = String::from(
@@ -38,10 +38,10 @@ fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     (stream, String::from_utf8(answer).expect("text"))
 }
 
-const MQTT: &str = "Sec-WebSocket-Protocol: mqtt";
+pub(crate) const MQTT: &str = "Sec-WebSocket-Protocol: mqtt";
 
 /// A frame as a client sends it: masked.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => out.push(0x80 | length),
@@ -57,7 +57,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The next frame of the server: opcode and payload.
-fn next_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+pub(crate) fn next_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
     assert_eq!(head[0] & 0x80, 0x80, "whole messages");
@@ -117,7 +117,7 @@ impl Stream for Framed {
     }
 }
 
-fn framed(port: u16, version: u8, bytes_in_a_frame: usize) -> Raw {
+pub(crate) fn framed(port: u16, version: u8, bytes_in_a_frame: usize) -> Raw {
     let (stream, answer) = open(port, &[MQTT]);
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     Raw::over(
@@ -187,6 +187,10 @@ fn text_is_refused(version: u8) {
             assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
         }
         stream.write_all(&frame(1, &hello)).expect("sent");
+        if greeted && version == 5 {
+            let disconnect = next_frame(&mut stream).expect("DISCONNECT");
+            assert_eq!(disconnect, (2, vec![0xE0, 1, 0x81]));
+        }
         let (opcode, payload) = next_frame(&mut stream).expect("a close frame");
         assert_eq!((opcode, payload), (8, 1003_u16.to_be_bytes().to_vec()));
         assert!(next_frame(&mut stream).is_err(), "and nothing more");
@@ -372,40 +376,6 @@ fn pings_are_answered_and_a_close_frame_ends_the_connection_and_sends_the_will()
     assert_eq!(watcher.message().payload, "gone");
     let left = broker.audited("disconnect", |line| line["client_id"] == "c");
     assert_eq!(left["reason"], "closed");
-}
-
-#[test]
-fn what_comes_in_one_piece_with_the_close_frame_is_handled_before_it() {
-    let site = site("");
-    let broker = site.start();
-    let mut watcher = framed(site.plain, 5, 100);
-    watcher.send(&Hello::new(5, "w", "inside").encode());
-    watcher.receive();
-    watcher.subscribe(&[("demo/alice/requests/#", 0)]);
-    let will = crate::support::raw::Will::new("demo/alice/requests/will", "gone");
-    let last_words = |payload: &str| {
-        let topic = "demo/alice/requests/1";
-        let mut packets = publish(5, topic, payload.as_bytes(), 0, 0, false, &[]);
-        packets.extend([0xE0, 0]);
-        [frame(2, &packets), frame(8, &1000_u16.to_be_bytes())].concat()
-    };
-    for (id, greeted) in [("late", true), ("early", false)] {
-        let (mut stream, _) = open(site.plain, &[MQTT]);
-        let hello = Hello::new(5, id, "alice").with_will(will.clone());
-        let mut last = last_words(id);
-        if greeted {
-            stream.write_all(&frame(2, &hello.encode())).expect("sent");
-            assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
-        } else {
-            last.splice(0..0, frame(2, &hello.encode()));
-        }
-        stream.write_all(&last).expect("sent");
-        assert_eq!(next_frame(&mut stream).expect("a close frame").0, 8);
-        assert_eq!(watcher.message().payload, id);
-        let left = broker.audited("disconnect", |line| line["client_id"] == id);
-        assert_eq!(left["reason"], "client", "[MQTT-3.14.4-3]: and so no Will");
-        watcher.expect_silence();
-    }
 }
 
 fn run(mut command: Command, site: &Site) {
