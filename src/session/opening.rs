@@ -194,6 +194,10 @@ impl Opening {
             .filter(|_| self.request_response_information)
             .and_then(|information| information.bind(self.client_id.as_str(), username))
             .map(Into::into);
+        // Nobody is kept out for it: it may be left out.
+        if self.response_information.is_some() && !self.can_be_answered(settings) {
+            self.response_information = None;
+        }
     }
 
     /// Whether the CONNACK that accepts it is within the client's Maximum Packet Size
