@@ -42,8 +42,9 @@ pub(super) async fn read_first(
     }
 }
 
-/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
-/// are only announced.
+/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes of a packet
+/// that are only announced. For a WebSocket frame the library reserves what its header announces, at
+/// most the largest packet; memory that nothing was written to is not resident.
 pub(super) async fn read_packet(
     transport: &mut Transport,
     buffer: &mut Vec<u8>,

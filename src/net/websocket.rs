@@ -250,8 +250,8 @@ impl WebSocket {
             return Poll::Ready(over.outcome());
         }
         let before = into.len();
+        let input = ready!(read(cx, &mut self.received))?;
         let mut received = std::mem::take(&mut self.received);
-        let input = ready!(read(cx, &mut received))?;
         self.unwrap(&received, into, replies);
         received.clear();
         if received.capacity() <= READ_BUFFER_BYTES {
@@ -407,5 +407,33 @@ impl Write for Pipe<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_for_frames_outlives_a_wait_for_more_of_them() {
+        let mut websocket = WebSocket::new(1_000);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut into, mut replies) = (Vec::new(), Vec::new());
+        let mut poll = |bytes: Option<&[u8]>| {
+            let polled =
+                websocket.poll_input(&mut cx, &mut into, &mut replies, |_, received| match bytes {
+                    None => Poll::Pending,
+                    Some(bytes) => {
+                        received.extend_from_slice(bytes);
+                        Poll::Ready(Ok(Input::Bytes { more: false }))
+                    }
+                });
+            (polled.is_ready(), websocket.received.capacity())
+        };
+        // PINGREQ in a frame with a mask of zeros.
+        let (ready, kept) = poll(Some(&[0x82, 0x82, 0, 0, 0, 0, 0xC0, 0]));
+        assert!(ready && kept > 0);
+        assert_eq!(poll(None), (false, kept));
+        assert_eq!(into, [0xC0, 0]);
     }
 }
