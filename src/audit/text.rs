@@ -117,7 +117,8 @@ fn keyed(line: &str, at: usize, lower: &str, out: &mut String) -> Option<usize> 
     let rest = line.get(at + key.len()..)?;
     let name_end = rest.find(|c: char| !matches!(c, '"' | '\'' | ' '))?;
     let separator = rest.get(name_end..)?.chars().next()?;
-    if !matches!(separator, ':' | '=') {
+    let is_a_file = rest.starts_with(':') && is_end_of_path(line.get(..at)?);
+    if !matches!(separator, ':' | '=') || is_a_file {
         return None;
     }
     let value_at = name_end + 1;
@@ -143,6 +144,14 @@ fn keyed(line: &str, at: usize, lower: &str, out: &mut String) -> Option<usize> 
     out.push_str(line.get(at..at + key.len() + value_at + skipped)?);
     out.push_str("[REDACTED]");
     Some(key.len() + value_at + skipped + end)
+}
+
+/// Whether a word behind `before` ends a path, as in `/etc/portcullis/jwt.secret: …`: what follows is
+/// said about the file. `app.secret: …` is none.
+fn is_end_of_path(before: &str) -> bool {
+    let starts_at = before.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`'));
+    let path = before.get(starts_at.unwrap_or(0)..).unwrap_or_default();
+    path.contains('/') && path.ends_with(['/', '.'])
 }
 
 fn url(rest: &str, out: &mut String) -> Option<usize> {
@@ -195,6 +204,24 @@ mod tests {
                 "-----BEGIN X-----AAA-----END X----- tail",
                 "[CERTIFICATE REDACTED] tail",
             ),
+            (
+                "`/etc/portcullis/jwt.secret`: the world can read it",
+                "`/etc/portcullis/jwt.secret`: the world can read it",
+            ),
+            (
+                "/run/secrets/token: group or world can read or change it",
+                "/run/secrets/token: group or world can read or change it",
+            ),
+            (
+                "/etc/app?secret=hunter2 /x/token=hunter2",
+                "/etc/app?secret=[REDACTED] /x/token=[REDACTED]",
+            ),
+            (
+                "{\"/app/secret\": \"hunter2\"}",
+                "{\"/app/secret\": \"[REDACTED]\"}",
+            ),
+            ("app.secret: hunter2", "app.secret: [REDACTED]"),
+            ("/passwd:3: error: x", "/passwd:3: error: x"),
             (
                 "the password file is missing",
                 "the password file is missing",

@@ -232,6 +232,7 @@ impl Cores {
     ///
     /// # Panics
     /// No runtime was entered.
+    #[doc(hidden)]
     pub fn here() -> Arc<Self> {
         CORE.set(Some(Core::new(0, Arc::new([Inbox::default()]))));
         Arc::new(Self {

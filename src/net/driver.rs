@@ -22,7 +22,7 @@ use super::Shared;
 use super::cores::{Core, Placed, with_core};
 use super::serving::Serving;
 use super::transport::Transport;
-use super::websocket::NotBinary;
+use super::websocket::Violation;
 
 /// How long a closing connection may take to accept its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
@@ -103,12 +103,8 @@ impl End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        if NotBinary::is_in(&error) {
-            return Self::Protocol(ProtocolError::new(
-                ReasonCode::MALFORMED_PACKET,
-                NotBinary::LABEL,
-                NotBinary::STATEMENT,
-            ));
+        if let Some(violation) = Violation::of(&error) {
+            return Self::Protocol(violation.error());
         }
         Self::Socket(error)
     }

@@ -30,7 +30,7 @@ use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
 use super::token;
 use super::transport::{Socket, Transport};
-use super::websocket::{self, NotBinary, UpgradeFailure, WebSocket};
+use super::websocket::{self, UpgradeFailure, Violation, WebSocket};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -59,8 +59,8 @@ enum Failure {
     Gone,
     /// The first packet is not a CONNECT we understand.
     Malformed(DecodeError),
-    /// A WebSocket message is text.
-    NotBinary,
+    /// What came is nothing that a WebSocket may bring.
+    NoFrame(Violation),
     /// Refused: the version tells how to say so.
     Refused(Addressee, Box<Who>, Denial),
     /// Refused before anything was known about the client.
@@ -95,7 +95,7 @@ impl From<NoPacket> for Failure {
         match error {
             NoPacket::Gone => Self::Gone,
             NoPacket::Malformed(error) => Self::Malformed(error),
-            NoPacket::NotBinary => Self::NotBinary,
+            NoPacket::NoFrame(violation) => Self::NoFrame(violation),
         }
     }
 }
@@ -569,10 +569,9 @@ impl Greeting {
         let mut out = Vec::new();
         match &failure {
             Failure::Gone => {}
-            Failure::NotBinary => {
-                let peer = self.arrival.peer;
-                let (label, statement) = (NotBinary::LABEL, NotBinary::STATEMENT);
-                report::malformed_connect(shared, listener, peer, label, statement);
+            Failure::NoFrame(violation) => {
+                let (peer, error) = (self.arrival.peer, violation.error());
+                report::malformed_connect(shared, listener, peer, error.label, error.statement);
             }
             Failure::Malformed(error) => {
                 let (peer, kind) = (self.arrival.peer, error.kind);

@@ -78,8 +78,12 @@ pub(super) fn settle_client_id(
     username: Option<&str>,
     proof: &crate::auth::Proof,
 ) -> Result<(), DenyReason> {
+    let settings = &listener.session;
     if listener.use_username_as_client_id {
-        opening.client_id = ClientId::new(username.ok_or(DenyReason::ClientIdRefused)?);
+        let username = username.ok_or(DenyReason::ClientIdRefused)?;
+        // The prefix is asked of what was sent, as in mosquitto.
+        settings.check_client_id_form(username)?;
+        opening.client_id = ClientId::new(username);
         opening.assigned_client_id = false;
         return Ok(());
     }
@@ -97,6 +101,8 @@ pub(super) fn settle_client_id(
         Some(sent) if sent == wanted => Ok(()),
         Some(_) => Err(DenyReason::ClientIdRefused),
         None => {
+            settings.check_client_id_prefix(wanted)?;
+            settings.check_client_id_form(wanted)?;
             opening.client_id = ClientId::new(wanted);
             Ok(())
         }

@@ -327,6 +327,7 @@ async fn live(arrival: Arrival, socket: Socket) {
 
 /// A connection over a stream that no socket of ours has accepted, as one future for the caller to
 /// drive on a thread that is a core ([`super::Cores::here`]). `None` if it is refused.
+#[doc(hidden)]
 pub fn connection(
     shared: &Arc<Shared>,
     listener: &Arc<Listener>,

@@ -8,7 +8,7 @@ use crate::codec::{self, DecodeError};
 
 use super::cores::with_core;
 use super::transport::{Input, Transport};
-use super::websocket::NotBinary;
+use super::websocket::Violation;
 
 /// Why there is no packet.
 pub(super) enum NoPacket {
@@ -16,17 +16,13 @@ pub(super) enum NoPacket {
     Gone,
     /// What came is none.
     Malformed(DecodeError),
-    /// A WebSocket message is text.
-    NotBinary,
+    /// What came is nothing that a WebSocket may bring.
+    NoFrame(Violation),
 }
 
 impl From<io::Error> for NoPacket {
     fn from(error: io::Error) -> Self {
-        if NotBinary::is_in(&error) {
-            Self::NotBinary
-        } else {
-            Self::Gone
-        }
+        Violation::of(&error).map_or(Self::Gone, Self::NoFrame)
     }
 }
 
@@ -46,8 +42,9 @@ pub(super) async fn read_first(
     }
 }
 
-/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes that
-/// are only announced.
+/// Reads until one whole packet is there; gives its length. Nothing is reserved for bytes of a packet
+/// that are only announced. For a WebSocket frame the library reserves what its header announces, at
+/// most the largest packet; memory that nothing was written to is not resident.
 pub(super) async fn read_packet(
     transport: &mut Transport,
     buffer: &mut Vec<u8>,

@@ -206,7 +206,12 @@ impl Serving {
             std::mem::swap(&mut input, &mut self.partial);
         }
         let before = input.len();
-        let outcome = transport.poll_input(cx, &mut core.input, &mut input);
+        // What is there comes first: the next read may give the end, and nothing is handled after that.
+        let outcome = if self.unparsed {
+            Poll::Ready(Ok(Input::Bytes { more: true }))
+        } else {
+            transport.poll_input(cx, &mut core.input, &mut input)
+        };
         let more = match outcome {
             Poll::Pending => false,
             Poll::Ready(Ok(Input::Bytes { more })) => more,

@@ -151,6 +151,8 @@ pub(crate) struct Transport {
     /// What the socket would not take; only used without TLS, which has a queue of its own.
     unsent: Vec<u8>,
     blocked: bool,
+    /// TLS was ended by the peer, whose socket may stay open.
+    tls_closed: bool,
 }
 
 impl Transport {
@@ -161,6 +163,7 @@ impl Transport {
             websocket: None,
             unsent: Vec::new(),
             blocked: false,
+            tls_closed: false,
         }
     }
 
@@ -174,6 +177,7 @@ impl Transport {
             websocket: None,
             unsent: Vec::new(),
             blocked: false,
+            tls_closed: false,
         }
     }
 
@@ -246,6 +250,9 @@ impl Transport {
         if self.tls.is_some() && self.take_plaintext(into)? {
             return Poll::Ready(Ok(Input::Bytes { more: true }));
         }
+        if self.tls_closed {
+            return Poll::Ready(Ok(Input::Closed));
+        }
         let mut buf = ReadBuf::new(scratch);
         match Pin::new(&mut self.socket).poll_read(cx, &mut buf) {
             Poll::Pending => return Poll::Pending,
@@ -264,22 +271,23 @@ impl Transport {
             return Poll::Ready(Ok(Input::Bytes { more }));
         };
         let mut rest = received;
-        let mut peer_closed = false;
+        let before = into.len();
         while !rest.is_empty() {
             let taken = tls.read_tls(&mut rest)?;
             let state = tls
                 .process_new_packets()
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            peer_closed |= state.peer_has_closed();
+            self.tls_closed |= state.peer_has_closed();
             drain(tls, into)?;
             if taken == 0 {
                 break;
             }
         }
-        if peer_closed && into.is_empty() {
-            return Poll::Ready(Ok(Input::Closed));
-        }
-        Poll::Ready(Ok(Input::Bytes { more }))
+        Poll::Ready(Ok(match self.tls_closed {
+            true if into.len() > before => Input::Bytes { more: true },
+            true => Input::Closed,
+            false => Input::Bytes { more },
+        }))
     }
 
     fn take_plaintext(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {

@@ -18,6 +18,9 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::codec::ReasonCode;
+use crate::session::ProtocolError;
+
 use super::exporter::SECURITY_HEADERS;
 use super::transport::Input;
 
@@ -50,6 +53,8 @@ pub const LABELS: &[&str] = &[
     "websocket_subprotocol",
     "websocket_origin",
     "websocket_text",
+    "websocket_frame",
+    "websocket_too_large",
 ];
 
 impl UpgradeFailure {
@@ -172,6 +177,28 @@ pub(super) struct WebSocket {
     received: Vec<u8>,
     /// What came last completed no message.
     inside_message: bool,
+    /// Nothing more is read: what the reader hears of it.
+    over: Option<Over>,
+    /// What our close frame says.
+    close_code: CloseCode,
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The peer has closed it.
+    Closed,
+    /// The peer has sent what it may not.
+    Broken(Violation),
+}
+
+impl Over {
+    fn outcome(self) -> io::Result<Input> {
+        match self {
+            Self::Closed => Ok(Input::Closed),
+            Self::Broken(violation) => Err(io::Error::new(io::ErrorKind::InvalidData, violation)),
+        }
+    }
 }
 
 impl std::fmt::Debug for WebSocket {
@@ -193,6 +220,8 @@ impl WebSocket {
             context: WebSocketContext::new(Role::Server, Some(config)),
             received: Vec::new(),
             inside_message: false,
+            over: None,
+            close_code: CloseCode::Normal,
         }
     }
 
@@ -208,7 +237,8 @@ impl WebSocket {
     }
 
     /// Reads once with `read` and unwraps what came: MQTT goes to `into`, what is to be sent at once
-    /// (answers to pings and to a close) to `replies`.
+    /// (answers to pings and to a close) to `replies`. MQTT that came before the end is given before
+    /// it.
     pub(super) fn poll_input(
         &mut self,
         cx: &mut Context<'_>,
@@ -216,64 +246,60 @@ impl WebSocket {
         replies: &mut Vec<u8>,
         read: impl FnOnce(&mut Context<'_>, &mut Vec<u8>) -> Poll<io::Result<Input>>,
     ) -> Poll<io::Result<Input>> {
+        if let Some(over) = self.over {
+            return Poll::Ready(over.outcome());
+        }
+        let before = into.len();
+        let input = ready!(read(cx, &mut self.received))?;
         let mut received = std::mem::take(&mut self.received);
-        let input = ready!(read(cx, &mut received))?;
-        let unwrapped = self.unwrap(&received, into, replies);
+        self.unwrap(&received, into, replies);
         received.clear();
         if received.capacity() <= READ_BUFFER_BYTES {
             self.received = received;
         }
-        Poll::Ready(Ok(if unwrapped? { input } else { Input::Closed }))
+        Poll::Ready(match self.over {
+            Some(_) if into.len() > before => Ok(Input::Bytes { more: true }),
+            Some(over) => over.outcome(),
+            None => Ok(input),
+        })
     }
 
-    /// False once the peer has closed the WebSocket.
-    fn unwrap(
-        &mut self,
-        received: &[u8],
-        into: &mut Vec<u8>,
-        replies: &mut Vec<u8>,
-    ) -> io::Result<bool> {
+    fn unwrap(&mut self, received: &[u8], into: &mut Vec<u8>, replies: &mut Vec<u8>) {
         let mut pipe = Pipe {
             input: received,
             output: replies,
         };
         // A control frame says nothing about a message that may have begun before it.
         let mut silent = !received.is_empty();
-        loop {
+        let violation = loop {
             match self.context.read(&mut pipe) {
                 Ok(Message::Binary(bytes)) => {
                     silent = false;
                     self.inside_message = false;
                     into.extend_from_slice(&bytes);
                 }
-                // [MQTT-6.0.0-1]
-                Ok(Message::Text(_)) | Err(Error::Utf8(_)) => {
-                    self.close(CloseCode::Unsupported, pipe.output);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, NotBinary));
-                }
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => silent = false,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
-                    return Ok(false);
+                    self.over = Some(Over::Closed);
+                    return;
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.inside_message |= silent;
-                    return Ok(true);
+                    return;
                 }
-                Err(error) => {
-                    let code = match error {
-                        Error::Capacity(_) => CloseCode::Size,
-                        _ => CloseCode::Protocol,
-                    };
-                    self.close(code, pipe.output);
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+                Ok(Message::Text(_)) | Err(Error::Utf8(_)) => break Violation::Text,
+                Err(Error::Capacity(_)) => break Violation::TooLarge,
+                Err(_) => break Violation::Frame,
             }
-        }
+        };
+        // The close frame comes last: a client of 5.0 is told in MQTT before.
+        self.close_code = violation.close_code();
+        self.over = Some(Over::Broken(violation));
     }
 
-    /// Appends `bytes` in a frame to `wire`.
+    /// Appends `bytes` in a frame to `wire`. Who has closed takes no more (RFC 6455 section 5.5.1).
     pub(super) fn wrap(&mut self, bytes: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        if bytes.is_empty() {
+        if bytes.is_empty() || self.over == Some(Over::Closed) {
             return Ok(());
         }
         let mut pipe = Pipe {
@@ -289,16 +315,12 @@ impl WebSocket {
 
     /// Appends a close frame, unless one was sent.
     pub(super) fn goodbye(&mut self, wire: &mut Vec<u8>) {
-        self.close(CloseCode::Normal, wire);
-    }
-
-    fn close(&mut self, code: CloseCode, wire: &mut Vec<u8>) {
         let mut pipe = Pipe {
             input: &[],
             output: wire,
         };
         let frame = CloseFrame {
-            code,
+            code: self.close_code,
             reason: "".into(),
         };
         // It fails only when the peer has closed already.
@@ -312,18 +334,54 @@ fn limited(config: WebSocketConfig, max_message_bytes: usize) -> WebSocketConfig
         .max_frame_size(Some(max_message_bytes))
 }
 
-/// A WebSocket message that is text: MQTT goes in binary ones [MQTT-6.0.0-1].
+/// What a peer may not send in an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a text frame; MQTT is sent in binary ones")]
-pub(super) struct NotBinary;
+pub(super) enum Violation {
+    /// MQTT goes in binary messages.
+    #[error("a text frame; MQTT is sent in binary ones")]
+    Text,
+    /// A frame that is not masked, not in its order, or of no known kind.
+    #[error("a frame that breaks the WebSocket protocol")]
+    Frame,
+    /// More than a packet may have.
+    #[error("a message larger than a packet may be")]
+    TooLarge,
+}
 
-impl NotBinary {
-    pub(super) const LABEL: &'static str = "websocket_text";
-    pub(super) const STATEMENT: &'static str = "MQTT-6.0.0-1";
+impl Violation {
+    /// What `error` means, if it is one of these.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
 
-    /// Whether that is what `error` means.
-    pub(super) fn is_in(error: &io::Error) -> bool {
-        matches!(error.get_ref(), Some(inner) if inner.is::<Self>())
+    /// What a client of 5.0 is told, and the metric and the audit log.
+    pub(super) fn error(self) -> ProtocolError {
+        let (reason, label, statement) = match self {
+            Self::Text => (
+                ReasonCode::MALFORMED_PACKET,
+                "websocket_text",
+                "MQTT-6.0.0-1",
+            ),
+            Self::Frame => (
+                ReasonCode::MALFORMED_PACKET,
+                "websocket_frame",
+                "RFC 6455 section 5",
+            ),
+            Self::TooLarge => (
+                ReasonCode::PACKET_TOO_LARGE,
+                "websocket_too_large",
+                "RFC 6455 section 10.4",
+            ),
+        };
+        ProtocolError::new(reason, label, statement)
+    }
+
+    fn close_code(self) -> CloseCode {
+        match self {
+            Self::Text => CloseCode::Unsupported,
+            Self::Frame => CloseCode::Protocol,
+            Self::TooLarge => CloseCode::Size,
+        }
     }
 }
 
@@ -349,5 +407,33 @@ impl Write for Pipe<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_for_frames_outlives_a_wait_for_more_of_them() {
+        let mut websocket = WebSocket::new(1_000);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut into, mut replies) = (Vec::new(), Vec::new());
+        let mut poll = |bytes: Option<&[u8]>| {
+            let polled =
+                websocket.poll_input(&mut cx, &mut into, &mut replies, |_, received| match bytes {
+                    None => Poll::Pending,
+                    Some(bytes) => {
+                        received.extend_from_slice(bytes);
+                        Poll::Ready(Ok(Input::Bytes { more: false }))
+                    }
+                });
+            (polled.is_ready(), websocket.received.capacity())
+        };
+        // PINGREQ in a frame with a mask of zeros.
+        let (ready, kept) = poll(Some(&[0x82, 0x82, 0, 0, 0, 0, 0xC0, 0]));
+        assert!(ready && kept > 0);
+        assert_eq!(poll(None), (false, kept));
+        assert_eq!(into, [0xC0, 0]);
     }
 }

@@ -88,6 +88,37 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether a Client Identifier begins as is asked for.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_client_id_prefix(&self, client_id: &str) -> Result<(), DenyReason> {
+        match &self.client_id_prefix {
+            Some(prefix) if !client_id.starts_with(&**prefix) => Err(DenyReason::ClientIdPrefix),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a Client Identifier, sent or taken from who the client is, is one by length and pattern,
+    /// and can be told in CONNACK [MQTT-1.5.4-2].
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn check_client_id_form(&self, client_id: &str) -> Result<(), DenyReason> {
+        let pattern = self.client_id_pattern.as_ref();
+        let has_its_form = !client_id.is_empty()
+            && !client_id.contains('\0')
+            && self.client_id_bytes.contains(&client_id.len())
+            && pattern.is_none_or(|pattern| pattern.is_match(client_id));
+        if has_its_form {
+            Ok(())
+        } else {
+            Err(DenyReason::ClientIdRefused)
+        }
+    }
+}
+
 /// A CONNECT that the protocol allows, as owned data: authentication may take a while.
 #[derive(Clone, Debug)]
 #[expect(
@@ -179,6 +210,10 @@ impl Opening {
             .filter(|_| self.request_response_information)
             .and_then(|information| information.bind(self.client_id.as_str(), username, token))
             .map(Into::into);
+        // Nobody is kept out for it: it may be left out.
+        if self.response_information.is_some() && !self.can_be_answered(settings) {
+            self.response_information = None;
+        }
     }
 
     /// Whether the CONNACK that accepts it is within the client's Maximum Packet Size
@@ -263,19 +298,8 @@ fn client_id(
         }
         return Ok((ClientId::new(&text), true));
     }
-    if let Some(prefix) = &settings.client_id_prefix
-        && !connect.client_id.starts_with(&**prefix)
-    {
-        return Err(DenyReason::ClientIdPrefix);
-    }
-    let has_its_form = settings.client_id_bytes.contains(&connect.client_id.len())
-        && settings
-            .client_id_pattern
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(connect.client_id));
-    if !has_its_form {
-        return Err(DenyReason::ClientIdRefused);
-    }
+    settings.check_client_id_prefix(connect.client_id)?;
+    settings.check_client_id_form(connect.client_id)?;
     Ok((ClientId::new(connect.client_id), false))
 }
 

@@ -81,6 +81,37 @@ fn a_client_id_that_must_be_the_user_name_cannot_be_anothers() {
 }
 
 #[test]
+fn a_client_id_that_is_not_sent_has_the_form_that_is_asked_for_too() {
+    let form = "clientid_pattern [a-z0-9-]{4,8}";
+    for from in ["clientid_from user", "use_username_as_clientid true"] {
+        let site = Site::with_users(&["alice", "bob", "inside-the-plant"], ACL, "");
+        site.on_plain_listener(&format!("{from}\n{form}"));
+        let _broker = site.start();
+        let code = |user: &str| {
+            let mut raw = Raw::plain(site.plain, 5);
+            raw.send(&Hello::new(5, "", user).encode());
+            raw.receive().body[1]
+        };
+        assert_eq!(code("alice"), 0, "{from}");
+        assert_eq!(code("bob"), 0x85, "{from}");
+        assert_eq!(code("inside-the-plant"), 0x85, "{from}");
+    }
+}
+
+#[test]
+fn a_user_without_a_name_does_not_give_the_client_id() {
+    let site = Site::new();
+    site.conf(
+        "security_profile compatible\nlistener {plain} 127.0.0.1\nallow_anonymous true\n\
+         use_username_as_clientid true\n",
+    );
+    let _broker = site.start();
+    let mut hello = Hello::nameless(5, "c");
+    hello.user = Some(String::new());
+    assert_eq!(Raw::refused(site.plain, &hello), 0x85);
+}
+
+#[test]
 fn a_pattern_that_is_none_is_told_with_its_place() {
     let site = site("clientid_pattern [a-");
     let ended = site.run_conf();

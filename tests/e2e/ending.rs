@@ -2,12 +2,12 @@
 //! 3.14 and 4.13).
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use nix::sys::signal::Signal;
 
 use crate::clients::ACL;
-use crate::support::raw::{Hello, Packet, Raw, ack, packet, publish, put_bytes, subscribe};
+use crate::support::raw::{Hello, Packet, Raw, Will, ack, packet, publish, put_bytes, subscribe};
 use crate::support::site::{PATIENCE, Site, eventually};
 
 fn site(more: &str) -> Site {
@@ -61,6 +61,30 @@ fn mqtt_3_14_4_1_and_2_after_disconnect_nothing_is_sent_and_the_connection_ends(
         assert_eq!((heard[0].first, heard[0].body[0]), (0xE0, code));
     }
     broker.wait();
+}
+
+#[test]
+fn who_says_all_at_once_and_hangs_up_is_heard_to_the_end() {
+    let site = site("");
+    let broker = site.start();
+    let (mut watcher, _) = Raw::hello(site.plain, &Hello::new(5, "w", "inside"));
+    watcher.subscribe(&[("demo/alice/requests/#", 0)]);
+    for (version, id) in [(5, "five"), (4, "four")] {
+        let will = Will::new("demo/alice/requests/will", "gone");
+        let hello = Hello::new(version, id, "alice").with_will(will);
+        let topic = "demo/alice/requests/1";
+        let said = publish(version, topic, id.as_bytes(), 0, 0, false, &[]);
+        let mut stream = TcpStream::connect(("127.0.0.1", site.plain)).expect("accepted");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // Its end is there long before the password is checked.
+        let all = [hello.encode(), said, vec![0xE0, 0]].concat();
+        stream.write_all(&all).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("no more");
+        assert_eq!(watcher.message().payload, id);
+        let left = broker.audited("disconnect", |line| line["client_id"] == id);
+        assert_eq!(left["reason"], "client", "[MQTT-3.14.4-3]: and so no Will");
+        watcher.expect_silence();
+    }
 }
 
 #[test]

@@ -29,4 +29,5 @@ mod subscribing;
 mod support;
 mod tokens;
 mod topic_tokens;
+mod websocket_ends;
 mod websockets;

@@ -229,6 +229,34 @@ fn a_token_may_be_for_one_client_id_alone() {
     );
 }
 
+#[test]
+fn a_client_id_out_of_a_token_is_bound_by_the_rules_for_client_ids() {
+    let issuer = Issuer::new();
+    let prefix = "clientid_prefixes dev";
+    let site = site(&issuer, prefix);
+    site.on_plain_listener("clientid_from jwt:client\nclientid_max_length 8");
+    let _broker = site.start();
+    for (client, code) in [
+        ("dev-1", 0),
+        ("dev-1/a", 0),
+        ("dev\0b", 0x86),
+        ("dev\u{7}", 0x86),
+        ("dev-12345", 0x85),
+        ("other", 0x87),
+    ] {
+        let token = issuer.token("alice", 600, &json!({"client": client}));
+        for sent in ["", client] {
+            // Who sends NUL breaks the protocol [MQTT-1.5.4-2].
+            if sent.contains('\0') {
+                continue;
+            }
+            let mut raw = Raw::plain(site.plain, 5);
+            raw.send(&hello(5, sent, "x", &token).encode());
+            assert_eq!(raw.receive().body[1], code, "{client:?} for {sent:?}");
+        }
+    }
+}
+
 /// Authentication Method and Authentication Data.
 fn by_jwt(token: &str) -> Vec<u8> {
     let mut properties = vec![0x15];

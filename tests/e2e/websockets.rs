@@ -11,14 +11,14 @@ use crate::support::raw::{Hello, Raw, Stream, publish};
 use crate::support::site::{PASSWORD, PATIENCE, Site};
 use crate::support::tools::Tool;
 
-fn site(more: &str) -> Site {
+pub(crate) fn site(more: &str) -> Site {
     let site = Site::with_users(&["inside", "alice", "bob"], ACL, "protocol websockets");
     site.on_plain_listener(&format!("protocol websockets\n{more}"));
     site
 }
 
 /// Sends the request that opens a WebSocket, with these headers; gives status line and headers.
-fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
+pub(crate) fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut request = String::from(
@@ -38,10 +38,10 @@ fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     (stream, String::from_utf8(answer).expect("text"))
 }
 
-const MQTT: &str = "Sec-WebSocket-Protocol: mqtt";
+pub(crate) const MQTT: &str = "Sec-WebSocket-Protocol: mqtt";
 
 /// A frame as a client sends it: masked.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => out.push(0x80 | length),
@@ -57,7 +57,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The next frame of the server: opcode and payload.
-fn next_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+pub(crate) fn next_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head)?;
     assert_eq!(head[0] & 0x80, 0x80, "whole messages");
@@ -117,7 +117,7 @@ impl Stream for Framed {
     }
 }
 
-fn framed(port: u16, version: u8, bytes_in_a_frame: usize) -> Raw {
+pub(crate) fn framed(port: u16, version: u8, bytes_in_a_frame: usize) -> Raw {
     let (stream, answer) = open(port, &[MQTT]);
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     Raw::over(
@@ -187,6 +187,10 @@ fn text_is_refused(version: u8) {
             assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
         }
         stream.write_all(&frame(1, &hello)).expect("sent");
+        if greeted && version == 5 {
+            let disconnect = next_frame(&mut stream).expect("DISCONNECT");
+            assert_eq!(disconnect, (2, vec![0xE0, 1, 0x81]));
+        }
         let (opcode, payload) = next_frame(&mut stream).expect("a close frame");
         assert_eq!((opcode, payload), (8, 1003_u16.to_be_bytes().to_vec()));
         assert!(next_frame(&mut stream).is_err(), "and nothing more");

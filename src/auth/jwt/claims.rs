@@ -53,7 +53,13 @@ impl Claims {
         }
         let client_id = match &settings.client_id_claim {
             None => None,
-            Some(claim) => Some(text(object, claim)?.ok_or(JwtProblem::Claims)?),
+            Some(claim) => {
+                let named = text(object, claim)?.ok_or(JwtProblem::Claims)?;
+                if named.chars().any(char::is_control) {
+                    return Err(JwtProblem::Claims);
+                }
+                Some(named)
+            }
         };
         Ok(Self {
             username: Arc::from(username),

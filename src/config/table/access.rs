@@ -186,7 +186,10 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Access)
     .default("false")
-    .meaning("The user name replaces the client id; a client without user name is refused."),
+    .meaning(
+        "The user name replaces the client id; a client without one, or with one that clientid_pattern or \
+         the lengths do not allow, is refused.",
+    ),
     Directive::structure("per_listener_settings", Scope::Global, "BOOL", Structure::PerListenerSettings)
         .section(Section::Access)
         .repeat(Repeat::OneWay)

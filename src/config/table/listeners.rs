@@ -118,7 +118,8 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .example("user")
     .meaning(
             "What the client id must be equal to: the user name, the Common Name of the client certificate, or \
-             a claim of the token. A client that sends none is given it; another is refused (0x85).",
+             a claim of the token. A client that sends none is given it, if it is one by clientid_prefixes, \
+             clientid_pattern and the lengths; another is refused (0x85).",
         ),
     Directive::listener("clientid_min_length", "N", Value::Int(0..=65_535, |draft, value| {
         draft.settings.clientid_min_length = size(value);

@@ -114,6 +114,22 @@ fn mqtt_3_1_2_28_response_information_is_sent_to_who_asks_for_it_and_to_nobody_e
 }
 
 #[test]
+fn mqtt_3_1_2_24_who_takes_too_little_for_response_information_is_let_in_without_it() {
+    let prefix = "a".repeat(100);
+    let settings = Settings {
+        response_information: Some(ResponseInformation::parse(&prefix).expect("valid")),
+        ..Settings::default()
+    };
+    for (maximum, told, answered) in [(200, true, true), (100, false, true), (5, false, false)] {
+        let asking = Connect::new("c").wants_response_information();
+        let mut opening = opening(&asking.maximum_packet(maximum), &settings);
+        opening.identified(None, None, &settings);
+        assert_eq!(opening.response_information.is_some(), told, "{maximum}");
+        assert_eq!(opening.can_be_answered(&settings), answered, "{maximum}");
+    }
+}
+
+#[test]
 fn a_prefix_of_answers_is_checked_when_it_is_read() {
     for wrong in ["", "a/+/", "a/#", "a/%x", "a/%", "a\0"] {
         assert!(ResponseInformation::parse(wrong).is_err(), "{wrong:?}");
