@@ -18,14 +18,14 @@ use crate::config::{
     self, CertificateIdentity, ClientIdFrom, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
     ListenerSettings, LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
 };
-use crate::net::Drain;
 use crate::net::listener::{ClientIdSource, ListenerState};
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
+use crate::net::{Drain, SentrySettings};
 use crate::policy::acl::AclFile;
 use crate::policy::{
-    self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate,
-    RateAction,
+    self, AddressList, AdmissionSettings, BanLimit, BudgetSettings, DelaySettings, DenyReason,
+    GuessSettings, Policy, Rate, RateAction, UserLimit,
 };
 use crate::session;
 
@@ -383,13 +383,27 @@ pub(crate) fn admission(settings: &Settings) -> AdmissionSettings {
     }
 }
 
-/// When an address is banned.
-pub(crate) fn bans(settings: &Settings) -> Option<BanSettings> {
-    settings.limits.auth_failure_limit.map(|limit| BanSettings {
+/// What is done about clients that guess.
+pub(crate) fn sentry(settings: &Settings) -> SentrySettings {
+    let abuse = &settings.abuse;
+    let ban = |limit: config::AuthFailureLimit| BanLimit {
         count: limit.count,
         window: limit.window,
         ban: limit.ban,
-    })
+    };
+    SentrySettings {
+        guesses: GuessSettings {
+            address: abuse.auth_failure_limit.map(ban),
+            pair: abuse.auth_failure_limit_pair.map(ban),
+            user: abuse.auth_failure_limit_user.map(|limit| UserLimit {
+                count: limit.count,
+                window: limit.window,
+            }),
+            delay: abuse
+                .auth_failure_delay
+                .map(|(least, most)| DelaySettings { least, most }),
+        },
+    }
 }
 
 /// Whether clients are sent elsewhere.

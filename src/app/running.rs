@@ -14,8 +14,8 @@ use crate::codec::MalformedKind;
 use crate::config::{self, AuditLog, FindingKind, LogType, Settings};
 use crate::net::exporter::{Exporter, Readiness};
 use crate::net::listener::Listener;
-use crate::net::{Cores, Drain, Shared, tls, websocket};
-use crate::policy::{Admission, Bans, Gate};
+use crate::net::{Cores, Drain, Sentry, Shared, tls, websocket};
+use crate::policy::{Admission, Gate};
 use crate::session;
 
 use super::generation::{self, Files, Loaded};
@@ -129,6 +129,7 @@ impl Running {
         .map_err(io::Error::other)?;
         let metrics = Arc::new(metrics);
         let audit = Auditor::new(journal, families);
+        let sentry = Sentry::new(Arc::clone(&audit), &generation::sentry(&settings));
         let gate = Arc::new(Gate::new(
             generation::policy(&settings, files),
             Arc::clone(&audit) as Arc<dyn crate::policy::Observer>,
@@ -148,7 +149,7 @@ impl Running {
             audit,
             traffic,
             Admission::new(generation::admission(&settings)),
-            Bans::new(generation::bans(&settings)),
+            sentry,
             Cores::start(settings.process.threads)?,
         );
         for state in generation::listeners(&settings, files, &verifier) {
@@ -211,6 +212,7 @@ impl Running {
             let counts = shared.broker.counts();
             let (queued_messages, queued_bytes) = shared.broker.queued();
             let hashes = verifier.counts();
+            let (banned, banned_users) = shared.sentry.bans.count(std::time::Instant::now());
             Gauges {
                 connections: shared.cores.connections(),
                 sessions: counts.sessions,
@@ -222,7 +224,9 @@ impl Running {
                 queued_messages,
                 queued_bytes,
                 memory_pressed: shared.broker.is_pressed(),
-                banned: shared.bans.list(std::time::Instant::now()).len(),
+                banned,
+                banned_users,
+                held_back: shared.held_back(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
@@ -351,7 +355,7 @@ impl Running {
             ));
         self.shared.broker.set(&broker_settings(&settings));
         self.shared.admission.set(generation::admission(&settings));
-        self.shared.bans.set(generation::bans(&settings));
+        self.shared.sentry.set(&generation::sentry(&settings));
         // The order of listeners that is in use, so that the next reload compares with it.
         let by_old_number: Vec<_> = policy_order
             .iter()

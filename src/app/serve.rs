@@ -437,6 +437,7 @@ impl Housekeeping {
         let now = Instant::now();
         let mut wakes = Wakes::default();
         running.shared.broker.tick(now, &mut wakes);
+        running.shared.sentry.tick();
         running.shared.audit.tick(now);
         weigh(running);
         running.shared.tick_drain();

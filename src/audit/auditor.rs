@@ -125,6 +125,7 @@ impl Auditor {
             }
             Event::TakenOver { .. } => families.takeovers.inc(),
             Event::Banned { .. } => families.bans.inc(),
+            Event::BanEnded { lifted, .. } => families.bans_lifted.inc_by(u64::from(*lifted)),
             Event::AcceptFailed { .. } => families.accept_failures.inc(),
             Event::Reloaded { .. } => families.reloads.with_label_values(&["applied"]).inc(),
             Event::ReloadFailed { .. } => families.reloads.with_label_values(&["failed"]).inc(),

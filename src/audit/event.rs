@@ -1,10 +1,10 @@
 //! Everything worth telling.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::codec::{QoS, ReasonCode, Version};
-use crate::policy::{Action, Denial, DenyReason, Who};
+use crate::policy::{Action, BanCause, Denial, DenyReason, Who};
 
 /// Why a connection ended. A closed set: labels are metric label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -208,10 +208,27 @@ pub enum Event<'a> {
         /// Client Identifier.
         client_id: &'a str,
     },
-    /// An address is refused for a time.
+    /// An address, or a user from it, is refused for a time.
     Banned {
         /// Which.
-        address: SocketAddr,
+        address: IpAddr,
+        /// Only this user.
+        user: Option<&'a str>,
+        /// Why.
+        cause: BanCause,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A ban is over.
+    BanEnded {
+        /// Of which address.
+        address: IpAddr,
+        /// Of this user alone.
+        user: Option<&'a str>,
+        /// Why it was.
+        cause: BanCause,
+        /// Before its time.
+        lifted: bool,
     },
     /// A connection could not be accepted.
     AcceptFailed {

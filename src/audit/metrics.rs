@@ -35,6 +35,7 @@ pub struct Families {
     pub(super) subscriptions_lost: IntCounter,
     pub(super) takeovers: IntCounter,
     pub(super) bans: IntCounter,
+    pub(super) bans_lifted: IntCounter,
     pub(super) accept_failures: IntCounter,
 }
 
@@ -147,6 +148,10 @@ pub struct Gauges {
     pub memory_pressed: bool,
     /// Addresses banned now.
     pub banned: usize,
+    /// Users banned now from one address.
+    pub banned_users: usize,
+    /// Refused connections whose answer waits.
+    pub held_back: usize,
     /// Passwords hashed.
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
@@ -403,7 +408,11 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
         )?,
         bans: one(
             "portcullis_bans_total",
-            "Addresses banned after repeated failures.",
+            "Bans of addresses, and of users from one address.",
+        )?,
+        bans_lifted: one(
+            "portcullis_bans_lifted_total",
+            "Bans that ended before their time.",
         )?,
         accept_failures: one(
             "portcullis_accept_failures_total",
@@ -525,6 +534,20 @@ impl Readings {
                 (
                     gauge("portcullis_banned_addresses", "Addresses that are banned.")?,
                     |g| g.banned,
+                ),
+                (
+                    gauge(
+                        "portcullis_banned_users",
+                        "Users that are banned, each from one address.",
+                    )?,
+                    |g| g.banned_users,
+                ),
+                (
+                    gauge(
+                        "portcullis_held_back_connections",
+                        "Refused connections whose answer waits (auth_failure_delay_ms).",
+                    )?,
+                    |g| g.held_back,
                 ),
             ],
             counted: vec![

@@ -1,13 +1,13 @@
 //! What is said of an event: a class and a sentence for the operator, fields for the audit log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, Value, json};
 
 use super::event::{Cause, Event};
 use super::oplog::LogClass;
 use super::text::escape;
-use crate::policy::{Denial, DenyReason, Who};
+use crate::policy::{BanCause, Denial, DenyReason, Who};
 
 /// What one event becomes.
 pub(super) struct Told {
@@ -64,6 +64,34 @@ fn with_denial(mut map: Map<String, Value>, denial: &Denial) -> Map<String, Valu
 fn with(mut map: Map<String, Value>, key: &str, value: impl Into<Value>) -> Map<String, Value> {
     map.insert(key.into(), value.into());
     map
+}
+
+fn with_banned(
+    map: Map<String, Value>,
+    address: IpAddr,
+    user: Option<&str>,
+    cause: BanCause,
+) -> Map<String, Value> {
+    let mut map = with(map, "address", address.to_string());
+    if let Some(user) = user {
+        map = with(map, "username", escape(user).into_owned());
+    }
+    with(map, "reason", cause.label())
+}
+
+/// Who is banned, in a sentence.
+fn banned(address: IpAddr, user: Option<&str>) -> String {
+    match user {
+        None => format!("address {address}"),
+        Some(user) => format!("user {} from address {address}", escape(user)),
+    }
+}
+
+fn ban_tag(cause: BanCause) -> &'static str {
+    match cause {
+        BanCause::AuthFailures => "auth-failed",
+        BanCause::Operator => "acl-denied",
+    }
 }
 
 /// How a client is named in a sentence.
@@ -393,18 +421,38 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                 escape(client_id).into_owned(),
             ),
         ),
-        Event::Banned { address } => (
-            LogClass::Denial,
-            format!(
-                "address {} is banned after repeated failures (auth_failure_limit)",
-                address.ip()
-            ),
-            with(
-                fields("banned", &["connect", "blocked", "auth-failed"], "deny"),
-                "address",
-                address.ip().to_string(),
-            ),
-        ),
+        Event::Banned {
+            address,
+            user,
+            cause,
+            lasts,
+        } => {
+            let seconds = lasts.as_secs();
+            let json = fields("banned", &["connect", "blocked", ban_tag(cause)], "deny");
+            (
+                LogClass::Denial,
+                format!(
+                    "{} is banned for {seconds} s: {}",
+                    banned(address, user),
+                    cause.sentence()
+                ),
+                with(with_banned(json, address, user, cause), "seconds", seconds),
+            )
+        }
+        Event::BanEnded {
+            address,
+            user,
+            cause,
+            lifted,
+        } => {
+            let json = fields("ban_ended", &["connect"], "allow");
+            let how = if lifted { "lifted" } else { "over" };
+            (
+                LogClass::Denial,
+                format!("the ban of {} is {how}", banned(address, user)),
+                with(with_banned(json, address, user, cause), "how", how),
+            )
+        }
         Event::AcceptFailed { listener, detail } => (
             LogClass::Error,
             format!(

@@ -12,8 +12,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
-use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
-use crate::message::{Author, ClientId};
+use crate::codec::{self, DecodeError, Packet, ReasonCode};
+use crate::message::Author;
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -22,13 +22,14 @@ use super::cores::Placed;
 use super::driver::Driver;
 use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
-use super::packets::{self, NoPacket};
+use super::packets;
 use super::publishing::will_message;
+use super::refusal::{Addressee, Failure};
 use super::report;
 use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
 use super::transport::{Socket, Transport};
-use super::websocket::{self, NotBinary, UpgradeFailure, WebSocket};
+use super::websocket::{self, UpgradeFailure, WebSocket};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -49,53 +50,6 @@ pub(crate) struct Arrival {
 enum NoTransport {
     Tls(HandshakeFailure),
     WebSocket(UpgradeFailure),
-}
-
-/// Why a greeting came to nothing.
-enum Failure {
-    /// The socket failed or the peer went away.
-    Gone,
-    /// The first packet is not a CONNECT we understand.
-    Malformed(DecodeError),
-    /// A WebSocket message is text.
-    NotBinary,
-    /// Refused: the version tells how to say so.
-    Refused(Addressee, Box<Who>, Denial),
-    /// Refused before anything was known about the client.
-    RefusedEarly(Addressee, DenyReason),
-}
-
-/// Whom a refusal is written for.
-#[derive(Clone, Copy)]
-struct Addressee {
-    version: Version,
-    maximum_packet_bytes: u32,
-}
-
-impl Addressee {
-    /// Whether a packet of this size is within its Maximum Packet Size [MQTT-3.1.2-24].
-    fn takes(self, bytes: usize) -> bool {
-        u32::try_from(bytes).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
-    }
-}
-
-impl From<&Opening> for Addressee {
-    fn from(opening: &Opening) -> Self {
-        Self {
-            version: opening.version,
-            maximum_packet_bytes: opening.maximum_packet_bytes,
-        }
-    }
-}
-
-impl From<NoPacket> for Failure {
-    fn from(error: NoPacket) -> Self {
-        match error {
-            NoPacket::Gone => Self::Gone,
-            NoPacket::Malformed(error) => Self::Malformed(error),
-            NoPacket::NotBinary => Self::NotBinary,
-        }
-    }
 }
 
 /// Greets; on success the connection goes on as the [`Driver`] it gives, as a task of its own.
@@ -135,8 +89,8 @@ impl Stage {
     }
 }
 
-struct Greeting {
-    arrival: Arrival,
+pub(super) struct Greeting {
+    pub(super) arrival: Arrival,
 }
 
 impl Greeting {
@@ -275,12 +229,14 @@ impl Greeting {
             .authenticator
             .begin(method, client_id, data, certificate)
             .map_err(|reason| {
-                let Arrival { shared, peer, .. } = &self.arrival;
-                shared.authentication_failed(peer.ip(), reason);
-                Failure::RefusedEarly(to, reason)
+                let delay = self.authentication_failed(None, reason);
+                Failure::Guessed(Box::new(Failure::RefusedEarly(to, reason)), delay)
             })?;
         let (exchange, answer) = match begun {
-            Begun::Challenge(exchange, answer) => (*exchange, answer),
+            Begun::Challenge(exchange, answer) => {
+                self.check_user(&opening, exchange.username())?;
+                (*exchange, answer)
+            }
             Begun::Done(verdict) => return self.judged(opening, None, verdict, rest).await,
         };
         let mut out = Vec::new();
@@ -322,8 +278,14 @@ impl Greeting {
         credentials: Credentials,
         rest: Vec<u8>,
     ) -> Result<Ready, Failure> {
-        let claimed = credentials.username.as_deref().map(Arc::from);
+        let claimed: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
         let authenticator = &self.arrival.listener.authenticator;
+        // Before a password is looked at. Where the certificate says who it is, the name says nothing.
+        if let Some(username) = &claimed
+            && authenticator.settings().identity.is_none()
+        {
+            self.check_user(&opening, username)?;
+        }
         let verdict = authenticator.authenticate(credentials).await;
         self.judged(opening, claimed, verdict, rest).await
     }
@@ -342,17 +304,7 @@ impl Greeting {
             peer,
             ..
         } = &self.arrival;
-        let version = opening.version;
         let to = Addressee::from(&opening);
-        let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
-            client_id: client_id.clone(),
-            username,
-            address: Some(*peer),
-            listener: listener.id,
-            listener_name: Arc::clone(&listener.name),
-            protocol: version,
-            method,
-        };
         let (username, method, proof) = match verdict {
             Verdict::Accept {
                 username,
@@ -360,19 +312,54 @@ impl Greeting {
                 proof,
             } => (username, method, proof),
             Verdict::Reject(reason) => {
-                shared.authentication_failed(peer.ip(), reason);
-                let who = who(claimed_name, &opening.client_id, "none");
-                return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
+                let delay = self.authentication_failed(claimed_name.as_deref(), reason);
+                let who = self.who(claimed_name, &opening, "none");
+                let refused = Failure::Refused(to, Box::new(who), Denial::new(reason));
+                return Err(Failure::Guessed(Box::new(refused), delay));
             }
         };
-        shared.bans.succeeded(peer.ip());
+        let (claimed, proved) = (claimed_name.as_deref(), username.as_deref());
+        shared
+            .sentry
+            .authenticated(peer.ip(), claimed, proved, method);
         if let Err(reason) = settle_client_id(&mut opening, listener, username.as_deref(), &proof) {
-            let who = who(username, &opening.client_id, method);
+            let who = self.who(username, &opening, method);
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), &listener.session);
-        let who = who(username, &opening.client_id, method);
+        let who = self.who(username, &opening, method);
         self.open_session(opening, who, proof, rest).await
+    }
+
+    fn who(&self, username: Option<Arc<str>>, opening: &Opening, method: &'static str) -> Who {
+        let Arrival { listener, peer, .. } = &self.arrival;
+        Who {
+            client_id: opening.client_id.clone(),
+            username,
+            address: Some(*peer),
+            listener: listener.id,
+            listener_name: Arc::clone(&listener.name),
+            protocol: opening.version,
+            method,
+        }
+    }
+
+    /// Refuses a user that is banned from this address.
+    fn check_user(&self, opening: &Opening, username: &Arc<str>) -> Result<(), Failure> {
+        let Arrival { shared, peer, .. } = &self.arrival;
+        let bans = &shared.sentry.bans;
+        if !bans.is_user_banned(peer.ip(), username, super::now()) {
+            return Ok(());
+        }
+        let who = self.who(Some(Arc::clone(username)), opening, "none");
+        let denial = Denial::new(DenyReason::Banned);
+        Err(Failure::Refused(opening.into(), Box::new(who), denial))
+    }
+
+    /// Counts a failure; how long its answer is to wait.
+    fn authentication_failed(&self, user: Option<&str>, reason: DenyReason) -> Duration {
+        let Arrival { shared, peer, .. } = &self.arrival;
+        shared.sentry.authentication_failed(peer.ip(), user, reason)
     }
 
     async fn open_session(
@@ -520,63 +507,6 @@ impl Greeting {
             now,
         ));
         Some(Driver::new(shared, transport, session, serving, placed))
-    }
-
-    /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
-    /// takes none at all [MQTT-3.1.2-24].
-    fn refuse(&self, to: Addressee, reason: DenyReason, out: &mut Vec<u8>) {
-        let drain = match reason {
-            DenyReason::UseAnotherServer | DenyReason::ServerMoved => self.arrival.shared.drain(),
-            _ => None,
-        };
-        let reference = drain.as_ref().and_then(|drain| drain.reference.as_deref());
-        let wants_text = self.arrival.listener.session.reason_strings;
-        let text = wants_text.then(|| reason.told());
-        for (reason_string, server_reference) in
-            [(text, reference), (None, reference), (None, None)]
-        {
-            out.clear();
-            let connack = Connack {
-                reason_string,
-                server_reference,
-                ..Connack::new(reason.reason_code())
-            };
-            codec::encode_connack(out, to.version, &connack);
-            if to.takes(out.len()) {
-                return;
-            }
-        }
-        out.clear();
-    }
-
-    async fn fail(&self, failure: Failure, transport: &mut Transport) {
-        let shared = &self.arrival.shared;
-        let listener = &self.arrival.listener;
-        let mut out = Vec::new();
-        match &failure {
-            Failure::Gone => {}
-            Failure::NotBinary => {
-                let peer = self.arrival.peer;
-                let (label, statement) = (NotBinary::LABEL, NotBinary::STATEMENT);
-                report::malformed_connect(shared, listener, peer, label, statement);
-            }
-            Failure::Malformed(error) => {
-                let (peer, kind) = (self.arrival.peer, error.kind);
-                report::malformed_connect(shared, listener, peer, kind.label(), kind.statement());
-                codec::encode_connect_refusal(&mut out, error);
-            }
-            Failure::Refused(to, who, denial) => {
-                report::refused(shared, who, denial);
-                self.refuse(*to, denial.reason, &mut out);
-            }
-            Failure::RefusedEarly(to, reason) => {
-                let peer = self.arrival.peer;
-                report::refused_connect(shared, listener, peer, to.version, *reason);
-                self.refuse(*to, *reason, &mut out);
-            }
-        }
-        // What fails here fails a connection that is over.
-        drop(packets::finish(transport, &out).await);
     }
 }
 

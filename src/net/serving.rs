@@ -339,7 +339,11 @@ impl Serving {
             Err(reason) => {
                 let who = self.client.who();
                 if let Some(address) = who.address {
-                    self.shared.authentication_failed(address.ip(), reason);
+                    let user = who.username.as_deref();
+                    // The connection ends by it: there is no answer to hold back.
+                    self.shared
+                        .sentry
+                        .authentication_failed(address.ip(), user, reason);
                 }
                 report::refused(&self.shared, who, &Denial::new(reason));
                 Err(End::Revoked)

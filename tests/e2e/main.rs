@@ -10,6 +10,7 @@ mod enhanced;
 mod fifteen;
 mod forwarding;
 mod guard;
+mod guessing;
 mod hostile;
 mod interop;
 mod level4_messages;

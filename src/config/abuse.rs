@@ -1,0 +1,36 @@
+//! What is done about clients that guess.
+
+use std::time::Duration;
+
+/// Limits on what looks like an attack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AbuseSettings {
+    /// Failed authentications from one address before it is banned.
+    pub auth_failure_limit: Option<AuthFailureLimit>,
+    /// The same of one user from one address.
+    pub auth_failure_limit_pair: Option<AuthFailureLimit>,
+    /// Failed authentications of one user after which a wrong credential waits the longest.
+    pub auth_failure_limit_user: Option<CountLimit>,
+    /// Least and most time that a wrong credential waits for its answer.
+    pub auth_failure_delay: Option<(Duration, Duration)>,
+}
+
+/// `COUNT SECONDS BAN_SECONDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AuthFailureLimit {
+    /// Failures that lead to a ban.
+    pub count: u32,
+    /// The window they are counted in.
+    pub window: Duration,
+    /// How long the ban lasts.
+    pub ban: Duration,
+}
+
+/// `COUNT SECONDS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CountLimit {
+    /// How many.
+    pub count: u32,
+    /// The window they are counted in.
+    pub window: Duration,
+}

@@ -1,0 +1,128 @@
+//! Watches for clients that guess, and bans them. What counts is decided in `policy`; here are the clock
+//! and those who are told.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::{Auditor, Event};
+use crate::policy::{BanCause, Banned, Bans, DenyReason, GuessSettings, Guesses};
+
+use super::now;
+
+/// What the operator asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SentrySettings {
+    /// Failed authentications.
+    pub guesses: GuessSettings,
+}
+
+/// See the module.
+pub struct Sentry {
+    audit: Arc<Auditor>,
+    /// Who is refused for a time.
+    pub bans: Bans,
+    guesses: Guesses,
+}
+
+impl fmt::Debug for Sentry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentry")
+            .field("bans", &self.bans)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sentry {
+    /// Tells `audit`.
+    pub fn new(audit: Arc<Auditor>, settings: &SentrySettings) -> Arc<Self> {
+        Arc::new(Self {
+            audit,
+            bans: Bans::default(),
+            guesses: Guesses::new(settings.guesses),
+        })
+    }
+
+    /// Replaces the settings. Bans in force stay, unless nobody is banned for their cause any more.
+    pub fn set(&self, settings: &SentrySettings) {
+        self.guesses.set(settings.guesses);
+        let GuessSettings { address, pair, .. } = settings.guesses;
+        self.end_bans(|banned, cause| {
+            let limit = if banned.user.is_some() { pair } else { address };
+            cause == BanCause::AuthFailures && limit.is_none()
+        });
+    }
+
+    /// Ends the bans whose time is over. To be called each second.
+    pub fn tick(&self) {
+        self.end_bans(|_, _| false);
+    }
+
+    fn end_bans(&self, lifts: impl Fn(&Banned, BanCause) -> bool) {
+        let now = now();
+        for ban in self.bans.end(now, lifts) {
+            self.audit.record(&Event::BanEnded {
+                address: ban.banned.address,
+                user: ban.banned.user.as_deref(),
+                cause: ban.cause,
+                lifted: ban.until > now,
+            });
+        }
+    }
+
+    /// Somebody who calls itself `user` was refused for `reason`. How long the answer is to wait.
+    pub(super) fn authentication_failed(
+        &self,
+        address: IpAddr,
+        user: Option<&str>,
+        reason: DenyReason,
+    ) -> Duration {
+        let is_a_guess = matches!(
+            reason,
+            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
+        );
+        if !is_a_guess {
+            return Duration::ZERO;
+        }
+        let failed = self.guesses.failed(address, user, now());
+        if let Some(time) = failed.ban_pair {
+            self.ban(Banned::new(address, user), BanCause::AuthFailures, time);
+        }
+        if let Some(time) = failed.ban_address {
+            self.ban(Banned::new(address, None), BanCause::AuthFailures, time);
+        }
+        failed.delay
+    }
+
+    /// `claimed` has proved with its own secret to be `user`. A name that nothing vouches for, or that
+    /// is not the one that failed, forgives nothing.
+    pub(super) fn authenticated(
+        &self,
+        address: IpAddr,
+        claimed: Option<&str>,
+        user: Option<&str>,
+        method: &str,
+    ) {
+        if let (Some(claimed), Some(user)) = (claimed, user)
+            && claimed == user
+            && matches!(method, "password" | "scram")
+        {
+            self.guesses.succeeded(address, user, now());
+        }
+    }
+
+    fn ban(&self, banned: Option<Banned>, cause: BanCause, time: Duration) {
+        let Some(banned) = banned else {
+            return;
+        };
+        if self.bans.ban(banned.clone(), cause, time, now()) {
+            self.audit.record(&Event::Banned {
+                address: banned.address,
+                user: banned.user.as_deref(),
+                cause,
+                lasts: time,
+            });
+        }
+    }
+}
