@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::{CertificateGroups, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
@@ -63,6 +64,10 @@ pub struct SecurityGroup {
     pub acl_file: Option<Located<PathBuf>>,
     /// The password file.
     pub password_file: Option<Located<PathBuf>>,
+    /// Who is in which group.
+    pub group_file: Option<Located<PathBuf>>,
+    /// Who is asked who a client is, in this order; empty for mosquitto's order.
+    pub providers: Vec<Located<Provider>>,
     /// Tokens.
     pub tokens: TokenSettings,
     /// Whether a client without a user name may connect.
@@ -94,6 +99,10 @@ pub struct TokenSettings {
     pub audience: Vec<String>,
     /// The claim that is the user name.
     pub username_claim: String,
+    /// The claim that names groups.
+    pub groups_claim: Option<String>,
+    /// The claim that holds rules.
+    pub acl_claim: Option<String>,
     /// How far clocks may be apart.
     pub clock_skew: Duration,
     /// Longest time from `iat` to `exp`.
@@ -447,6 +456,10 @@ pub struct ListenerSettings {
     pub tls: Option<TlsSettings>,
     /// How a client certificate becomes a user name.
     pub certificate_identity: Option<CertificateIdentity>,
+    /// Which field of a client certificate names groups.
+    pub certificate_groups: Option<CertificateGroups>,
+    /// As the broker's `subscribe_guard`, for this listener.
+    pub subscribe_guard: Option<SubscribeGuard>,
     /// The user name replaces the Client Identifier.
     pub use_username_as_clientid: bool,
     /// Nobody else may connect.
@@ -524,6 +537,8 @@ impl ListenerSettings {
             allow_insecure: false,
             tls: None,
             certificate_identity: None,
+            certificate_groups: None,
+            subscribe_guard: None,
             use_username_as_clientid: false,
             allow_addresses_file: None,
             deny_addresses_file: None,
@@ -631,6 +646,8 @@ pub struct TlsSettings {
     pub crlfile: Option<Located<PathBuf>>,
     /// Clients must present a certificate; otherwise none is asked for.
     pub require_certificate: bool,
+    /// Clients are asked for a certificate and may have none: `auth_provider certificate` beside others.
+    pub request_certificate: bool,
     /// Lowest version.
     pub minimum_version: TlsVersion,
     /// TLS 1.2 suites by OpenSSL's names; `None` for every one we have.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
+use crate::auth::{Begun, CertificateIdentity, Credentials, Provider, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, DecodeError, Packet, ReasonCode};
-use crate::message::Author;
+use crate::message::Groups;
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -262,7 +262,7 @@ impl Greeting {
             }
         };
         let claimed = Some(Arc::clone(exchange.username()));
-        let verdict = match Authenticator::finish(exchange, auth.data) {
+        let verdict = match listener.authenticator.finish(exchange, auth.data) {
             Ok((verdict, answer)) => {
                 opening.authentication = Some((method.clone(), answer));
                 verdict
@@ -280,9 +280,10 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let claimed: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
         let authenticator = &self.arrival.listener.authenticator;
-        // Before a password is looked at. Where the certificate says who it is, the name says nothing.
+        // Before a password is looked at. Where the certificate alone says who it is, the name says
+        // nothing.
         if let Some(username) = &claimed
-            && authenticator.settings().identity.is_none()
+            && (credentials.certificate.is_none() || authenticator.asks(Provider::Password))
         {
             self.check_user(&opening, username)?;
         }
@@ -327,7 +328,11 @@ impl Greeting {
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), &listener.session);
-        let who = self.who(username, &opening, method);
+        let who = Who {
+            groups: listener.authenticator.groups(&proof),
+            grants: proof.grants().cloned(),
+            ..self.who(username, &opening, method)
+        };
         self.open_session(opening, who, proof, rest).await
     }
 
@@ -336,6 +341,8 @@ impl Greeting {
         Who {
             client_id: opening.client_id.clone(),
             username,
+            groups: Groups::default(),
+            grants: None,
             address: Some(*peer),
             listener: listener.id,
             listener_name: Arc::clone(&listener.name),
@@ -380,11 +387,7 @@ impl Greeting {
         }
         let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
-            let author = Arc::new(Author {
-                client_id: opening.client_id.clone(),
-                username: client.who().username.clone(),
-                listener: Some(listener.id),
-            });
+            let author = Arc::new(super::serving::author(client.who()));
             let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));

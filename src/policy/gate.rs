@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::message::{Author, Delivery, Message, Subscription};
+use crate::message::{Author, Delivery, Grants, Groups, Message, Subscription};
 use crate::topic::{TopicFilter, TopicName};
 
 use super::containment::STEP_BUDGET;
 use super::limits::{Budget, Rate, Spent, TokenBucket};
 use super::request::{Action, Observer, Request, Who};
-use super::rights::{Granted, Policy, Rights};
+use super::rights::{Granted, Policy, Principal, Rights};
 use super::{BudgetSettings, Denial, DenyReason, RateAction};
 
 /// Something the gate let through.
@@ -87,6 +87,22 @@ impl Client {
     /// The operator has set other rates; what was spent is forgotten if they differ.
     pub fn set_budget(&mut self, settings: BudgetSettings) {
         self.budget.set(settings);
+    }
+
+    /// Its proof of identity names other groups, or brings other rules along, than before. Its
+    /// rights are bound again at its next request. False if they are the same.
+    pub fn set_identity(&mut self, groups: Groups, grants: Option<Arc<Grants>>) -> bool {
+        if self.who.groups == groups && self.who.grants == grants {
+            return false;
+        }
+        self.who = Arc::new(Who {
+            groups,
+            grants,
+            ..Who::clone(&self.who)
+        });
+        // That of no policy.
+        self.rights.generation = 0;
+        true
     }
 
     /// Whether it may be sent messages of this topic.
@@ -166,11 +182,7 @@ impl Gate {
     /// Admits an authenticated client to be judged. It has no subscription yet; one that goes on
     /// with an earlier session needs [`Gate::recheck`] before anything is delivered to it.
     pub fn client(&self, who: Who, budget: BudgetSettings) -> Client {
-        let rights = self.rights_of(
-            who.username.as_deref(),
-            who.client_id.as_str(),
-            who.listener,
-        );
+        let rights = self.rights_of(&Principal::from(&who), who.listener);
         Client {
             who: Arc::new(who),
             rights,
@@ -182,8 +194,8 @@ impl Gate {
         }
     }
 
-    fn rights_of(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
-        self.policy.load().bind(username, client_id, listener)
+    fn rights_of(&self, principal: &Principal<'_>, listener: u16) -> Rights {
+        self.policy.load().bind(principal, listener)
     }
 
     /// Binds the client's rights again if the policy has changed.
@@ -197,11 +209,7 @@ impl Gate {
     #[cold]
     fn rebind(&self, client: &mut Client) {
         let who = &client.who;
-        client.rights = self.rights_of(
-            who.username.as_deref(),
-            who.client_id.as_str(),
-            who.listener,
-        );
+        client.rights = self.rights_of(&Principal::from(&**who), who.listener);
         // Until its subscriptions are proved again each delivery is judged by itself.
         client.proved = false;
         client.last_allowed = None;
@@ -347,11 +355,7 @@ impl Gate {
     /// May the author of a retained message still write its topic (`check_retain_source`)?
     pub fn author_rights(&self, author: &Author) -> Option<Rights> {
         let listener = author.listener?;
-        Some(self.rights_of(
-            author.username.as_deref(),
-            author.client_id.as_str(),
-            listener,
-        ))
+        Some(self.rights_of(&Principal::from(author), listener))
     }
 
     /// The policy has changed, or a session goes on with this client: judges the subscriptions again

@@ -1,11 +1,15 @@
 //! One generation of the policy, and what it means for one client.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
 use super::acl::{AclFile, Decided, Rules};
 use super::containment::{self, STEP_BUDGET};
+use super::members::Members;
+use super::request::Who;
 use super::{Denial, DenyReason, RuleId};
 
 /// `subscribe_guard`: what a subscription that is not wholly granted meets.
@@ -20,13 +24,72 @@ pub enum SubscribeGuard {
     Report,
 }
 
+/// What holds for the clients of one listener.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerPolicy {
+    /// `acl_file`; `None` means that none is configured and all is allowed.
+    pub acl: Option<Arc<AclFile>>,
+    /// `group_file`, and the groups of the users file.
+    pub members: Arc<Members>,
+    /// `subscribe_guard`.
+    pub guard: SubscribeGuard,
+}
+
+/// Somebody, as far as rules ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Principal<'a> {
+    /// Authenticated user name; `None` for an anonymous client.
+    pub username: Option<&'a str>,
+    /// Client Identifier.
+    pub client_id: &'a str,
+    /// The groups that its proof of identity named.
+    pub groups: Option<&'a Groups>,
+    /// The rules that its proof of identity brought along.
+    pub grants: Option<&'a Grants>,
+    /// Where it connects from.
+    pub address: Option<IpAddr>,
+}
+
+impl<'a> Principal<'a> {
+    /// Somebody without anything that a proof of identity adds.
+    pub fn new(username: Option<&'a str>, client_id: &'a str) -> Self {
+        Self {
+            username,
+            client_id,
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&'a Who> for Principal<'a> {
+    fn from(who: &'a Who) -> Self {
+        Self {
+            username: who.username.as_deref(),
+            client_id: who.client_id.as_str(),
+            groups: Some(&who.groups),
+            grants: who.grants.as_deref(),
+            address: who.address.map(|peer| peer.ip()),
+        }
+    }
+}
+
+impl<'a> From<&'a Author> for Principal<'a> {
+    fn from(author: &'a Author) -> Self {
+        Self {
+            username: author.username.as_deref(),
+            client_id: author.client_id.as_str(),
+            groups: Some(&author.groups),
+            grants: author.grants.as_deref(),
+            address: author.address,
+        }
+    }
+}
+
 /// One immutable generation of all rules.
 #[derive(Debug)]
 pub struct Policy {
-    /// The ACL of each listener; `None` means that none is configured and all is allowed.
-    pub acls: Vec<Option<Arc<AclFile>>>,
-    /// The guard.
-    pub guard: SubscribeGuard,
+    /// By the number of the listener.
+    pub listeners: Vec<ListenerPolicy>,
     /// `max_topic_levels`.
     pub max_topic_levels: usize,
     /// Set by the gate; every change makes it larger.
@@ -40,19 +103,30 @@ impl Policy {
         guard: SubscribeGuard,
         max_topic_levels: usize,
     ) -> Self {
-        Self {
-            acls,
+        let listeners = acls.into_iter().map(|acl| ListenerPolicy {
+            acl,
             guard,
+            ..ListenerPolicy::default()
+        });
+        Self::of(listeners.collect(), max_topic_levels)
+    }
+
+    /// A policy for listeners each with its own rules, groups and guard.
+    pub fn of(listeners: Vec<ListenerPolicy>, max_topic_levels: usize) -> Self {
+        Self {
+            listeners,
             max_topic_levels,
             generation: 0,
         }
     }
 
     /// What this policy means for a client.
-    pub fn bind(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
-        let rules = match self.acls.get(usize::from(listener)) {
+    pub fn bind(&self, principal: &Principal<'_>, listener: u16) -> Rights {
+        let listener = self.listeners.get(usize::from(listener));
+        let guard = listener.map(|listener| listener.guard);
+        let rules = match listener.map(|listener| &listener.acl) {
             Some(None) => None,
-            Some(Some(file)) => Some(Rules::bind(file, username, client_id)),
+            Some(Some(file)) => Some(Rules::bind(file, principal.username, principal.client_id)),
             // A listener that is not configured any more: closed.
             None => Some(Rules {
                 file: Arc::from("(no listener)"),
@@ -62,7 +136,7 @@ impl Policy {
         };
         Rights {
             rules,
-            guard: self.guard,
+            guard: guard.unwrap_or_default(),
             max_topic_levels: self.max_topic_levels,
             generation: self.generation,
         }
@@ -75,7 +149,7 @@ pub struct Rights {
     rules: Option<Rules>,
     guard: SubscribeGuard,
     max_topic_levels: usize,
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// How a subscription was granted.

@@ -20,7 +20,7 @@ fn policy(acl: &str, guard: SubscribeGuard) -> Policy {
 }
 
 fn rights(acl: &str, user: Option<&str>, client: &str) -> Rights {
-    policy(acl, SubscribeGuard::Strict).bind(user, client, 0)
+    policy(acl, SubscribeGuard::Strict).bind(&Principal::new(user, client), 0)
 }
 
 fn filter(text: &str) -> TopicFilter {
@@ -158,7 +158,8 @@ fn an_empty_file_denies_everything_and_no_file_allows_everything_but_the_brokers
     let empty = rights("# nothing\n", Some("u"), "c");
     assert!(empty.publish("a").is_err() && empty.deliver("a").is_err());
     assert!(!may_subscribe(&empty, "a"));
-    let open = Policy::new(vec![None], SubscribeGuard::Strict, 200).bind(None, "c", 0);
+    let open =
+        Policy::new(vec![None], SubscribeGuard::Strict, 200).bind(&Principal::new(None, "c"), 0);
     assert!(open.publish("a").is_ok() && may_subscribe(&open, "#"));
     assert!(open.publish("$SYS/x").is_err() && open.publish("$CONTROL/x").is_err());
     assert!(open.publish("$SYS/broker/connection/b/state").is_ok());
@@ -262,6 +263,8 @@ fn gate(acl: &str, guard: SubscribeGuard) -> (Gate, Arc<Told>) {
 
 fn client(gate: &Gate, user: &str, budget: BudgetSettings) -> Client {
     let who = Who {
+        groups: Arc::default(),
+        grants: None,
         client_id: ClientId::new("c"),
         username: Some(user.into()),
         address: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
@@ -282,6 +285,9 @@ fn message(topic: &str) -> Message {
         retain: false,
         expires_at: None,
         author: Arc::new(Author {
+            groups: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("c"),
             username: None,
             listener: Some(0),

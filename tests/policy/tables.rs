@@ -12,7 +12,7 @@ use portcullis::codec::Version;
 use portcullis::message::ClientId;
 use portcullis::policy::acl::AclFile;
 use portcullis::policy::{
-    BudgetSettings, Denial, Gate, Granted, Observer, Policy, Request, Rights, RuleId,
+    BudgetSettings, Denial, Gate, Granted, Observer, Policy, Principal, Request, Rights, RuleId,
     SubscribeGuard, Who,
 };
 use portcullis::topic::{SubscriptionFilter, check_name, matches};
@@ -149,7 +149,9 @@ impl Table {
 
     fn check(&self, wrong: &mut String) {
         for case in &self.cases {
-            let rights = self.policy().bind(case.user.as_deref(), &case.client, 0);
+            let rights = self
+                .policy()
+                .bind(&Principal::new(case.user.as_deref(), &case.client), 0);
             let answer = self.answer(case, &rights);
             let expected = Answer::expected(case);
             if answer != expected {
@@ -206,6 +208,8 @@ impl Table {
     fn will(&self, case: &Case, rights: &Rights, topic: &str) -> Answer {
         let gate = Gate::new(self.policy(), Arc::new(Silent));
         let who = Who {
+            groups: Arc::default(),
+            grants: None,
             client_id: ClientId::new(&case.client),
             username: case.user.as_deref().map(Arc::from),
             address: None,

@@ -1,5 +1,6 @@
 //! Listeners and their TLS.
 
+use crate::auth::CertificateGroups;
 use crate::codec::{QoS, Version};
 use crate::config::builder::ListenerDraft;
 use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
@@ -310,6 +311,26 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Which name of the client certificate is the user name; what CONNECT says is dropped. `cn` and \
          `subject` are as the two directives above. There must be exactly one alternative name of the \
          kind, without wildcard or control characters.",
+    ),
+    Directive::listener("certificate_groups", "ou|san_dns|san_uri", Value::Choice(
+        &["ou", "san_dns", "san_uri"],
+        |draft, index| {
+            draft.settings.certificate_groups = Some(
+                [
+                    CertificateGroups::OrganizationalUnit,
+                    CertificateGroups::Dns,
+                    CertificateGroups::Uri,
+                ][index],
+            );
+        },
+    ))
+    .own()
+    .section(Section::Tls)
+    .unset("certificates name no groups")
+    .example("ou")
+    .meaning(
+        "Where a client certificate that names the user also names its groups: every Organizational Unit of the \
+         subject, or every alternative name of a kind. They add to those of group_file.",
     ),
     Directive::listener("tls_version", "tlsv1.2|tlsv1.3", Value::Parsed(tls_version))
         .section(Section::Tls)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, Rights, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, Rights, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_name};
 
 use super::obviously_matches;
@@ -42,7 +42,7 @@ pub(super) fn run(data: &[u8]) {
     }
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     for (username, client_id) in CLIENTS {
-        judge(&policy.bind(username, client_id, 0));
+        judge(&policy.bind(&Principal::new(username, client_id), 0));
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter, matches};
 
 use super::obviously_matches;
@@ -72,7 +72,7 @@ pub(super) fn run(data: &[u8]) {
         return;
     };
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
-    let rights = policy.bind(Some(USERNAME), CLIENT_ID, 0);
+    let rights = policy.bind(&Principal::new(Some(USERNAME), CLIENT_ID), 0);
     let mut all_granted = true;
     for topic in topics() {
         let matched = obviously_matches(&wanted, topic);

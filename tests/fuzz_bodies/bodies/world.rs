@@ -190,6 +190,8 @@ impl World {
         present: bool,
     ) -> Link {
         let who = Who {
+            groups: Arc::default(),
+            grants: None,
             client_id: opening.client_id.clone(),
             username: None,
             address: None,
@@ -199,6 +201,9 @@ impl World {
             method: "anonymous",
         };
         let author = Arc::new(Author {
+            groups: Arc::default(),
+            grants: None,
+            address: None,
             client_id: opening.client_id.clone(),
             username: None,
             listener: Some(0),
@@ -516,6 +521,9 @@ impl World {
         retain: bool,
     ) {
         let author = Arc::new(Author {
+            groups: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("elsewhere"),
             username: None,
             listener: Some(0),
