@@ -78,6 +78,9 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     for listener in &settings.listeners {
         reader.listener(listener);
     }
+    if let Some(file) = &settings.abuse.ban_file {
+        diagnostics.extend(super::ban_file::problems(&file.value));
+    }
     // Listeners may share a file; what is wrong in it is told once.
     for diagnostic in reader.diagnostics {
         if !diagnostics.contains(&diagnostic) {

@@ -18,6 +18,7 @@ use crate::net::{Cores, Drain, Sentry, Shared, tls, websocket};
 use crate::policy::{Admission, Gate};
 use crate::session;
 
+use super::ban_file::BanFile;
 use super::generation::{self, Files, Loaded};
 
 /// A broker with its parts.
@@ -27,6 +28,8 @@ pub(crate) struct Running {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: OperatorLog,
     pub(crate) settings: Settings,
+    /// `ban_file`.
+    pub(crate) ban_file: Option<BanFile>,
     accepting: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
@@ -77,6 +80,12 @@ pub(crate) fn log_settings(settings: &Settings) -> LogSettings {
         timestamp_format: log.timestamp_format.clone(),
         classes,
     }
+}
+
+fn open_bans(settings: &Settings, sentry: &Sentry) -> io::Result<Option<BanFile>> {
+    let file = settings.abuse.ban_file.as_ref();
+    file.map(|file| BanFile::open(&file.value, sentry))
+        .transpose()
 }
 
 fn broker_settings(settings: &Settings) -> broker::Settings {
@@ -130,6 +139,7 @@ impl Running {
         let metrics = Arc::new(metrics);
         let audit = Auditor::new(journal, families);
         let sentry = Sentry::new(Arc::clone(&audit), &generation::sentry(&settings));
+        let ban_file = open_bans(&settings, &sentry)?;
         let gate = Arc::new(Gate::new(
             generation::policy(&settings, files),
             Arc::clone(&audit) as Arc<dyn crate::policy::Observer>,
@@ -161,6 +171,7 @@ impl Running {
             metrics,
             log,
             settings,
+            ban_file,
             accepting: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
         };
@@ -274,6 +285,17 @@ impl Running {
             return;
         }
         let settings = loaded.settings;
+        let wanted = settings.abuse.ban_file.as_ref().map(|file| &*file.value);
+        let mut ban_file = None;
+        if self.ban_file.as_ref().map(BanFile::path) != wanted {
+            match open_bans(&settings, &self.shared.sentry) {
+                Ok(file) => ban_file = Some(file),
+                Err(error) => {
+                    self.refuse_reload(&[error.to_string()]);
+                    return;
+                }
+            }
+        }
         let target = journal_target(&settings);
         if let Err(error) = self.log.reopen(log_settings(&settings)) {
             self.refuse_reload(&[format!("the log cannot be opened: {error}")]);
@@ -284,6 +306,9 @@ impl Running {
             drop(self.log.reopen(log_settings(&self.settings)));
             self.refuse_reload(&[format!("the audit log cannot be opened: {error}")]);
             return;
+        }
+        if let Some(file) = ban_file {
+            self.ban_file = file;
         }
         let changes = self.settings.changes(&settings);
         self.apply(settings, &loaded.files);

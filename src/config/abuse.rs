@@ -1,6 +1,9 @@
 //! What is done about clients that guess.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::config::Located;
 
 /// Limits on what looks like an attack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct AbuseSettings {
     pub auth_failure_limit_user: Option<CountLimit>,
     /// Least and most time that a wrong credential waits for its answer.
     pub auth_failure_delay: Option<(Duration, Duration)>,
+    /// Where bans are kept.
+    pub ban_file: Option<Located<PathBuf>>,
 }
 
 /// `COUNT SECONDS BAN_SECONDS`.

@@ -86,11 +86,11 @@ impl Sentry {
             return Duration::ZERO;
         }
         let failed = self.guesses.failed(address, user, now());
-        if let Some(time) = failed.ban_pair {
-            self.ban(Banned::new(address, user), BanCause::AuthFailures, time);
-        }
-        if let Some(time) = failed.ban_address {
-            self.ban(Banned::new(address, None), BanCause::AuthFailures, time);
+        for (user, time) in [(user, failed.ban_pair), (None, failed.ban_address)] {
+            // Nobody has a name too long to be banned: it fails by itself.
+            if let (Some(time), Some(banned)) = (time, Banned::new(address, user)) {
+                self.ban(&banned, BanCause::AuthFailures, time);
+            }
         }
         failed.delay
     }
@@ -112,10 +112,18 @@ impl Sentry {
         }
     }
 
-    fn ban(&self, banned: Option<Banned>, cause: BanCause, time: Duration) {
-        let Some(banned) = banned else {
-            return;
-        };
+    /// A ban from before the start.
+    pub fn restore(&self, banned: Banned, cause: BanCause, left: Duration) {
+        self.bans.ban(banned, cause, left, now());
+    }
+
+    /// The operator ends a ban.
+    pub fn lift(&self, banned: &Banned) {
+        self.end_bans(|other, _| other == banned);
+    }
+
+    /// Refuses somebody for a time.
+    pub fn ban(&self, banned: &Banned, cause: BanCause, time: Duration) {
         if self.bans.ban(banned.clone(), cause, time, now()) {
             self.audit.record(&Event::Banned {
                 address: banned.address,

@@ -1,6 +1,7 @@
 //! The real program, as its users meet it: with the client programs they have, over TCP and TLS,
 //! with users, rules, reloads and signals; and with clients that mean no good.
 
+mod bans;
 mod behaviours;
 mod client_ids;
 mod clients;

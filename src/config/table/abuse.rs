@@ -55,6 +55,15 @@ pub(super) static DIRECTIVES: &[Directive] = &[
          MAX at the longest and never longer than half of what is left of connect_timeout. At most a quarter \
          of max_handshakes connections, and 256, are held back; more are answered at once. 0 0 never waits.",
     ),
+    Directive::global("ban_file", "PATH", Value::Path(|settings, path| settings.abuse.ban_file = Some(path)))
+    .own()
+    .section(Section::Access)
+    .example("/var/lib/portcullis/bans.jsonl")
+    .meaning(
+        "The bans in force, one JSON object a line, written at most once a second and read at the start, so \
+         that a restart frees nobody. A line taken out lifts its ban within about a second, one put in begins \
+         one; `portcullis bans` does both. The broker must be able to write its directory.",
+    ),
 ];
 
 /// `COUNT SECONDS BAN_SECONDS`; a count of 0 is none.
