@@ -26,7 +26,7 @@ use crate::net::{Drain, SentrySettings};
 use crate::policy::acl::{AclError, AclFile};
 use crate::policy::{
     self, AddressList, AdmissionSettings, BanLimit, BudgetSettings, DelaySettings, DenyReason,
-    GuessSettings, ListenerPolicy, Members, Policy, Rate, RateAction, UserLimit,
+    GuessSettings, ListenerPolicy, Members, MisuseLimit, Policy, Rate, RateAction, UserLimit,
 };
 use crate::session;
 
@@ -464,6 +464,13 @@ pub(crate) fn sentry(settings: &Settings) -> SentrySettings {
                 .auth_failure_delay
                 .map(|(least, most)| DelaySettings { least, most }),
         },
+        misuse: abuse.misuse.map(|limit| {
+            limit.map(|limit| MisuseLimit {
+                count: limit.count,
+                window: limit.window,
+                ban: limit.ban,
+            })
+        }),
     }
 }
 

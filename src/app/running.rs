@@ -142,7 +142,7 @@ impl Running {
         let ban_file = open_bans(&settings, &sentry)?;
         let gate = Arc::new(Gate::new(
             generation::policy(&settings, files),
-            Arc::clone(&audit) as Arc<dyn crate::policy::Observer>,
+            Arc::clone(&sentry) as Arc<dyn crate::policy::Observer>,
         ));
         let cache = CredentialCache::new(CacheSettings {
             entries: settings.hashing.credential_cache,

@@ -503,6 +503,9 @@ impl Housekeeping {
 fn tick_bans(running: &mut Running) {
     let sentry = &running.shared.sentry;
     sentry.tick();
+    if sentry.take_expulsion() {
+        running.shared.broker.signal_all(Signal::Expel);
+    }
     if let Some(file) = &mut running.ban_file {
         file.tick(sentry);
     }

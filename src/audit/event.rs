@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::codec::{QoS, ReasonCode, Version};
-use crate::policy::{Action, BanCause, Denial, DenyReason, Who};
+use crate::policy::{Action, BanCause, Denial, DenyReason, Found, Who};
 
 /// Why a connection ended. A closed set: labels are metric label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,6 +218,15 @@ pub enum Event<'a> {
         cause: BanCause,
         /// For how long.
         lasts: Duration,
+    },
+    /// Somebody does what an ordinary client does not do, or not so often.
+    Misuse {
+        /// Who.
+        who: &'a Who,
+        /// What was found.
+        found: Found,
+        /// The last topic, filter or Client Identifier of it.
+        example: &'a str,
     },
     /// A ban is over.
     BanEnded {

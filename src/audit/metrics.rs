@@ -13,7 +13,7 @@ use prometheus::{
 
 use super::event::Cause;
 use super::traffic::{Traffic, TrafficDelta};
-use crate::policy::{Action, DenyReason};
+use crate::policy::{Action, DenyReason, MisuseKind};
 
 /// Counters that events move. Labels come from closed sets only.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub struct Families {
     denied: IntCounterVec,
     subscribe_denied: IntCounterVec,
     rate_limited: IntCounterVec,
+    misuse: IntCounterVec,
     pub(super) would_deny: IntCounterVec,
     pub(super) tls_failures: IntCounterVec,
     pub(super) connect_timeouts: IntCounterVec,
@@ -54,6 +55,10 @@ impl Families {
         if is_rate(reason) {
             self.rate_limited.with_label_values(&[reason.label()]).inc();
         }
+    }
+
+    pub(super) fn misuse(&self, kind: MisuseKind) {
+        self.misuse.with_label_values(&[kind.label()]).inc();
     }
 
     pub(super) fn denied(&self, action: Action, reason: DenyReason) {
@@ -249,6 +254,9 @@ impl Metrics {
                 family.with_label_values(&[label]);
             }
         }
+        for kind in MisuseKind::ALL {
+            families.misuse.with_label_values(&[kind.label()]);
+        }
         for cause in Cause::ALL {
             families.disconnects.with_label_values(&[cause.label()]);
         }
@@ -362,6 +370,11 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
             "portcullis_rate_limited_total",
             "Times a client or address ran into a rate.",
             &["reason"],
+        )?,
+        misuse: many(
+            "portcullis_misuse_total",
+            "Times that somebody reached a misuse_limit, by what he did.",
+            &["kind"],
         )?,
         would_deny: many(
             "portcullis_would_deny_total",

@@ -53,6 +53,7 @@ pub(super) fn repeated<'a>(event: &Event<'a>) -> Option<FloodOf<'a>> {
             topic,
             denial: why,
         } => denial(action.label(), who, topic, why.reason.label()),
+        Event::Misuse { who, found, .. } => denial("misuse", who, "", found.kind.label()),
         Event::WouldDeny {
             who,
             topic,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::event::{Cause, Event};
 use super::oplog::LogClass;
 use super::text::escape;
-use crate::policy::{BanCause, Denial, DenyReason, Who};
+use crate::policy::{BanCause, Denial, DenyReason, MisuseKind, Who};
 
 /// What one event becomes.
 pub(super) struct Told {
@@ -87,10 +87,18 @@ fn banned(address: IpAddr, user: Option<&str>) -> String {
     }
 }
 
+/// In the words of requirement C28.
+fn misuse_tag(kind: MisuseKind) -> &'static str {
+    match kind {
+        MisuseKind::Wildcards | MisuseKind::Topics => "acl-denied",
+        MisuseKind::ClientIds | MisuseKind::Sequence | MisuseKind::Takeovers => "connect",
+    }
+}
+
 fn ban_tag(cause: BanCause) -> &'static str {
     match cause {
         BanCause::AuthFailures => "auth-failed",
-        BanCause::Operator => "acl-denied",
+        BanCause::Misuse | BanCause::Operator => "acl-denied",
     }
 }
 
@@ -437,6 +445,35 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                     cause.sentence()
                 ),
                 with(with_banned(json, address, user, cause), "seconds", seconds),
+            )
+        }
+        Event::Misuse {
+            who,
+            found,
+            example,
+        } => {
+            let decision = if found.limit.ban.is_some() {
+                ("blocked", "deny")
+            } else {
+                ("detect-only", "allow")
+            };
+            let tags = ["mqtt", decision.0, misuse_tag(found.kind)];
+            let json = with_who(fields("misuse", &tags, decision.1), who);
+            let json = with(json, "severity", "high");
+            let json = with(json, "reason", found.kind.label());
+            let json = with(json, "count", found.limit.count);
+            let json = with(json, "seconds", found.limit.window.as_secs());
+            (
+                LogClass::Warning,
+                format!(
+                    "{}: {} {} within {} s, the last {}",
+                    called(who),
+                    found.limit.count,
+                    found.kind.sentence(),
+                    found.limit.window.as_secs(),
+                    escape(example)
+                ),
+                with(json, "example", escape(example).into_owned()),
             )
         }
         Event::BanEnded {

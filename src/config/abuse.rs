@@ -16,6 +16,8 @@ pub struct AbuseSettings {
     pub auth_failure_limit_user: Option<CountLimit>,
     /// Least and most time that a wrong credential waits for its answer.
     pub auth_failure_delay: Option<(Duration, Duration)>,
+    /// Refused wildcards, refused topics, client ids, client ids in sequence, takeovers.
+    pub misuse: [Option<MisuseLimit>; 5],
     /// Where bans are kept.
     pub ban_file: Option<Located<PathBuf>>,
 }
@@ -38,4 +40,15 @@ pub struct CountLimit {
     pub count: u32,
     /// The window they are counted in.
     pub window: Duration,
+}
+
+/// `COUNT SECONDS [BAN_SECONDS]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MisuseLimit {
+    /// How many are misuse.
+    pub count: u32,
+    /// The window they are counted in.
+    pub window: Duration,
+    /// How long the address is banned.
+    pub ban: Option<Duration>,
 }

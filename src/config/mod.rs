@@ -28,7 +28,7 @@ mod source;
 pub mod table;
 mod value;
 
-pub use abuse::{AbuseSettings, AuthFailureLimit, CountLimit};
+pub use abuse::{AbuseSettings, AuthFailureLimit, CountLimit, MisuseLimit};
 pub use changes::Change;
 pub use diagnostic::{Diagnostic, Severity};
 pub use directive::{Default, Directive, Reload, Repeat, Scope, Section, Support};

@@ -315,6 +315,13 @@ impl Greeting {
             Verdict::Reject(reason) => {
                 let delay = self.authentication_failed(claimed_name.as_deref(), reason);
                 let who = self.who(claimed_name, &opening, "none");
+                // Who comes too early or too late is no guesser.
+                if !matches!(
+                    reason,
+                    DenyReason::AuthBusy | DenyReason::AuthUnavailable | DenyReason::TokenExpired
+                ) {
+                    self.connecting(&who, &opening, false);
+                }
                 let refused = Failure::Refused(to, Box::new(who), Denial::new(reason));
                 return Err(Failure::Guessed(Box::new(refused), delay));
             }
@@ -323,6 +330,8 @@ impl Greeting {
         shared
             .sentry
             .authenticated(peer.ip(), claimed, proved, method);
+        let sent = self.who(username.clone(), &opening, method);
+        self.connecting(&sent, &opening, true);
         if let Err(reason) = settle_client_id(&mut opening, listener, username.as_deref(), &proof) {
             let who = self.who(username, &opening, method);
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
@@ -348,6 +357,13 @@ impl Greeting {
             listener_name: Arc::clone(&listener.name),
             protocol: opening.version,
             method,
+        }
+    }
+
+    /// Client Identifiers that we made up tell nothing.
+    fn connecting(&self, who: &Who, opening: &Opening, accepted: bool) {
+        if sent_client_id(opening).is_some() {
+            self.arrival.shared.sentry.connecting(who, accepted);
         }
     }
 
@@ -403,7 +419,7 @@ impl Greeting {
         let owner = Owner {
             username: client.who().username.clone(),
         };
-        let (session, state, present) = match self.claim(&opening, &owner).await {
+        let (session, state, present) = match self.claim(&opening, &owner, client.who()).await {
             Ok(claimed) => claimed,
             Err(reason) => return Err(refused(client.who(), Denial::new(reason))),
         };
@@ -425,6 +441,7 @@ impl Greeting {
         &self,
         opening: &Opening,
         owner: &Owner,
+        who: &Who,
     ) -> Result<(Arc<Session>, Box<SessionState>, bool), DenyReason> {
         let shared = &self.arrival.shared;
         let mut wakes = Wakes::default();
@@ -439,6 +456,7 @@ impl Greeting {
         let claimed = match claimed {
             Claimed::Wait { session, handover } => {
                 report::taken_over(shared, &opening.client_id);
+                shared.sentry.takeover(who, true);
                 match tokio::time::timeout(HANDOVER, handover).await {
                     Ok(Ok(handover)) => crate::broker::Broker::handed_over(session, handover),
                     // A later newcomer was faster, or the predecessor does not answer.
@@ -453,7 +471,12 @@ impl Greeting {
                 state,
                 present,
             } => Ok((session, state, present)),
-            Claimed::Refused(reason) => Err(reason),
+            Claimed::Refused(reason) => {
+                if reason == DenyReason::SessionOwner {
+                    shared.sentry.takeover(who, false);
+                }
+                Err(reason)
+            }
             Claimed::Wait { .. } => Err(DenyReason::MaxConnections),
         }
     }

@@ -4,10 +4,14 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::audit::{Auditor, Event};
-use crate::policy::{BanCause, Banned, Bans, DenyReason, GuessSettings, Guesses};
+use crate::policy::{
+    BanCause, Banned, Bans, Denial, DenyReason, Found, GuessSettings, Guesses, Misuse,
+    MisuseSettings, Observer, Request, Who,
+};
 
 use super::now;
 
@@ -16,6 +20,8 @@ use super::now;
 pub struct SentrySettings {
     /// Failed authentications.
     pub guesses: GuessSettings,
+    /// What an ordinary client does not do.
+    pub misuse: MisuseSettings,
 }
 
 /// See the module.
@@ -24,6 +30,9 @@ pub struct Sentry {
     /// Who is refused for a time.
     pub bans: Bans,
     guesses: Guesses,
+    misuse: Misuse,
+    /// Somebody was banned who may be connected.
+    expels: AtomicBool,
 }
 
 impl fmt::Debug for Sentry {
@@ -41,16 +50,24 @@ impl Sentry {
             audit,
             bans: Bans::default(),
             guesses: Guesses::new(settings.guesses),
+            misuse: Misuse::new(settings.misuse),
+            expels: AtomicBool::new(false),
         })
     }
 
     /// Replaces the settings. Bans in force stay, unless nobody is banned for their cause any more.
     pub fn set(&self, settings: &SentrySettings) {
         self.guesses.set(settings.guesses);
+        self.misuse.set(settings.misuse);
         let GuessSettings { address, pair, .. } = settings.guesses;
+        let bans = settings.misuse.iter().flatten().find_map(|limit| limit.ban);
         self.end_bans(|banned, cause| {
             let limit = if banned.user.is_some() { pair } else { address };
-            cause == BanCause::AuthFailures && limit.is_none()
+            match cause {
+                BanCause::AuthFailures => limit.is_none(),
+                BanCause::Misuse => bans.is_none(),
+                BanCause::Operator => false,
+            }
         });
     }
 
@@ -112,6 +129,40 @@ impl Sentry {
         }
     }
 
+    /// Whether somebody was banned since this was last asked whose connections are to end.
+    pub fn take_expulsion(&self) -> bool {
+        self.expels.swap(false, Ordering::AcqRel)
+    }
+
+    /// Somebody connects who sent the Client Identifier in `who`.
+    pub(super) fn connecting(&self, who: &Who, accepted: bool) {
+        for found in self.misuse.connecting(who, accepted, now()) {
+            self.found(found, who, who.client_id.as_str());
+        }
+    }
+
+    /// Somebody asks for a session that is there.
+    pub(super) fn takeover(&self, who: &Who, granted: bool) {
+        let found = self.misuse.takeover(who, granted, now());
+        self.found(found, who, who.client_id.as_str());
+    }
+
+    fn found(&self, found: Option<Found>, who: &Who, example: &str) {
+        let Some(found) = found else {
+            return;
+        };
+        self.audit.record(&Event::Misuse {
+            who,
+            found,
+            example,
+        });
+        if let (Some(time), Some(address)) = (found.limit.ban, who.remote_ip())
+            && let Some(banned) = Banned::new(address, None)
+        {
+            self.ban(&banned, BanCause::Misuse, time);
+        }
+    }
+
     /// A ban from before the start.
     pub fn restore(&self, banned: Banned, cause: BanCause, left: Duration) {
         self.bans.ban(banned, cause, left, now());
@@ -124,7 +175,11 @@ impl Sentry {
 
     /// Refuses somebody for a time.
     pub fn ban(&self, banned: &Banned, cause: BanCause, time: Duration) {
-        if self.bans.ban(banned.clone(), cause, time, now()) {
+        let is_new = self.bans.ban(banned.clone(), cause, time, now());
+        if cause != BanCause::AuthFailures {
+            self.expels.store(true, Ordering::Release);
+        }
+        if is_new {
             self.audit.record(&Event::Banned {
                 address: banned.address,
                 user: banned.user.as_deref(),
@@ -132,5 +187,23 @@ impl Sentry {
                 lasts: time,
             });
         }
+    }
+}
+
+/// What the gate refuses is told to the auditor, and then looked at. What it admits never comes here.
+impl Observer for Sentry {
+    fn denied(&self, request: &Request<'_>, denial: &Denial) {
+        self.audit.denied(request, denial);
+        let found = self.misuse.denied(request, denial, now());
+        self.found(found, request.who, request.topic);
+    }
+
+    fn lost(&self, request: &Request<'_>, denial: &Denial) {
+        // The operator has taken a right away; the client has asked for nothing.
+        self.audit.denied(request, denial);
+    }
+
+    fn would_deny(&self, request: &Request<'_>, denial: &Denial) {
+        self.audit.would_deny(request, denial);
     }
 }

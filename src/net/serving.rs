@@ -145,6 +145,9 @@ impl Serving {
             {
                 return Err(End::Drained(drain.reason.reason_code()));
             }
+            if signals.has(Signal::Expel) && self.is_expelled(now) {
+                return Err(End::Revoked);
+            }
             if signals.has(Signal::Recheck) {
                 self.recheck(session, now)?;
             }
@@ -496,13 +499,21 @@ impl Serving {
         }
     }
 
+    /// Somebody was banned: it may be this client.
+    fn is_expelled(&self, now: Instant) -> bool {
+        let who = self.client.who();
+        let bans = &self.shared.sentry.bans;
+        who.remote_ip()
+            .is_some_and(|address| bans.expels(address, who.username.as_deref(), now))
+    }
+
     /// The policy or the users have changed: what is no longer allowed ends now.
     fn recheck(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         self.listener = shared.listener_state(&self.listener);
         let address = self.client.who().address;
         let may_come_from = address.is_none_or(|peer| self.listener.takes_address(peer.ip()));
-        if !may_come_from || !self.proof.still_holds(&self.listener) {
+        if !may_come_from || self.is_expelled(now) || !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
         self.proof_looked_at = self.proof.look_again_at(&self.listener, now);

@@ -40,18 +40,21 @@ impl Banned {
 pub enum BanCause {
     /// Failed authentications.
     AuthFailures,
+    /// What an ordinary client does not do.
+    Misuse,
     /// The operator says so.
     Operator,
 }
 
 impl BanCause {
     /// Every cause.
-    pub const ALL: &'static [Self] = &[Self::AuthFailures, Self::Operator];
+    pub const ALL: &'static [Self] = &[Self::AuthFailures, Self::Misuse, Self::Operator];
 
     /// The metric label value, the `reason` field of the audit log and of the ban file.
     pub fn label(self) -> &'static str {
         match self {
             Self::AuthFailures => "auth_failures",
+            Self::Misuse => "misuse",
             Self::Operator => "operator",
         }
     }
@@ -60,6 +63,7 @@ impl BanCause {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::AuthFailures => "too many failed authentications",
+            Self::Misuse => "misuse",
             Self::Operator => "the operator says so",
         }
     }
@@ -111,6 +115,21 @@ impl Bans {
             && Banned::new(address, Some(user)).is_some_and(|banned| inner.holds(&banned, now))
     }
 
+    /// Whether a connection of `user` from `address` is to end: unless the ban is for what others of
+    /// the address may have failed.
+    pub fn expels(&self, address: IpAddr, user: Option<&str>, now: Instant) -> bool {
+        let inner = self.inner.lock();
+        if inner.bans.is_empty() {
+            return false;
+        }
+        let whole = Banned::new(address, None);
+        let pair = user.and_then(|user| Banned::new(address, Some(user)));
+        [whole, pair].into_iter().flatten().any(|banned| {
+            let ban = inner.bans.get(&banned);
+            ban.is_some_and(|&(cause, until)| cause != BanCause::AuthFailures && until > now)
+        })
+    }
+
     /// Bans for a time; a ban that lasts longer stays. Whether there was none before.
     pub fn ban(&self, banned: Banned, cause: BanCause, time: Duration, now: Instant) -> bool {
         let Some(until) = now.checked_add(time) else {
@@ -120,7 +139,11 @@ impl Bans {
         if let Some((known, end)) = inner.bans.get_mut(&banned) {
             let was_over = *end <= now;
             if *end < until {
-                (*known, *end) = (cause, until);
+                // Who is to be gone stays so if he fails to come back.
+                if was_over || cause != BanCause::AuthFailures {
+                    *known = cause;
+                }
+                *end = until;
                 inner.version += 1;
             }
             return was_over;

@@ -387,7 +387,7 @@ impl Gate {
         for (subscription, denial) in &lost {
             let text = subscription.filter.to_string();
             self.observer
-                .denied(&client.request(Action::Subscribe, &text), denial);
+                .lost(&client.request(Action::Subscribe, &text), denial);
         }
         lost
     }

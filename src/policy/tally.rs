@@ -37,6 +37,11 @@ impl<M> Slot<M> {
         self.count
     }
 
+    /// Counts from the beginning; the doubt stays.
+    pub(super) fn restart(&mut self) {
+        self.count = self.doubt;
+    }
+
     pub(super) fn add(&mut self) {
         self.count = self.count.saturating_add(1);
     }

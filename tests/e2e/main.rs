@@ -21,6 +21,7 @@ mod level4_subscriptions;
 mod libraries;
 mod limits;
 mod many;
+mod misuse;
 mod observed;
 mod offers;
 mod process;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::abuse::{AuthFailureLimit, CountLimit};
+use crate::config::abuse::{AuthFailureLimit, CountLimit, MisuseLimit};
 use crate::config::directive::{Directive, Section};
 use crate::config::lexer::Line;
 use crate::config::settings::Settings;
@@ -55,6 +55,51 @@ pub(super) static DIRECTIVES: &[Directive] = &[
          MAX at the longest and never longer than half of what is left of connect_timeout. At most a quarter \
          of max_handshakes connections, and 256, are held back; more are answered at once. 0 0 never waits.",
     ),
+    Directive::global("misuse_limit_wildcards", "COUNT SECONDS [BAN_SECONDS]", Value::Parsed(|settings, line| {
+        misuse_limit(&mut settings.abuse.misuse[0], line)
+    }))
+    .own()
+    .section(Section::Access)
+    .profiles("10 60", "0 60")
+    .meaning(
+        "COUNT refused subscriptions with wildcards of one user (or client, if it has no name) or from one address within SECONDS are misuse: an event of high severity and `portcullis_misuse_total`, and a ban of the address where BAN_SECONDS is written. COUNT 0 switches it off.",
+    ),
+    Directive::global("misuse_limit_topics", "COUNT SECONDS [BAN_SECONDS]", Value::Parsed(|settings, line| {
+        misuse_limit(&mut settings.abuse.misuse[1], line)
+    }))
+    .own()
+    .section(Section::Access)
+    .profiles("20 60", "0 60")
+    .meaning(
+        "The same for COUNT different topics that were refused to be published or subscribed to, or for a will.",
+    ),
+    Directive::global("misuse_limit_client_ids", "COUNT SECONDS [BAN_SECONDS]", Value::Parsed(|settings, line| {
+        misuse_limit(&mut settings.abuse.misuse[2], line)
+    }))
+    .own()
+    .section(Section::Access)
+    .profiles("100 60", "0 60")
+    .meaning(
+        "The same for COUNT different client ids of one user, and of those from one address who have no name or are refused.",
+    ),
+    Directive::global("misuse_limit_sequence", "COUNT SECONDS [BAN_SECONDS]", Value::Parsed(|settings, line| {
+        misuse_limit(&mut settings.abuse.misuse[3], line)
+    }))
+    .own()
+    .section(Section::Access)
+    .profiles("20 60", "0 60")
+    .meaning(
+        "The same for COUNT client ids that count upwards (`pump-17`, `pump-18`, up to 8 further each time).",
+    ),
+    Directive::global("misuse_limit_takeovers", "COUNT SECONDS [BAN_SECONDS]", Value::Parsed(|settings, line| {
+        misuse_limit(&mut settings.abuse.misuse[4], line)
+    }))
+    .own()
+    .section(Section::Access)
+    .profiles("10 60", "0 60")
+    .meaning(
+        "The same for one session that passes COUNT times from one connection to another, as when two clients have one client id, and for COUNT attempts of one user or address to take sessions of others.",
+    ),
     Directive::global("ban_file", "PATH", Value::Path(|settings, path| settings.abuse.ban_file = Some(path)))
     .own()
     .section(Section::Access)
@@ -86,6 +131,34 @@ fn ban_limit(line: &Line) -> Result<(Option<AuthFailureLimit>, String), ValueErr
         ban: seconds(ban),
     });
     Ok((limit, format!("{count} {window} {ban}")))
+}
+
+fn misuse_limit(to: &mut Option<MisuseLimit>, line: &Line) -> Result<String, ValueError> {
+    let words = line.words_before_comment();
+    let (&[count, window], ban) = (match words.as_slice() {
+        [numbers @ .., ban] if numbers.len() == 2 => (numbers, Some(*ban)),
+        numbers => (numbers, None),
+    }) else {
+        let name = line.name();
+        return Err(
+            ValueError::new(line.value_at(), "two or three numbers are needed").help(format!(
+                "{name} COUNT SECONDS [BAN_SECONDS], for example `20 60`"
+            )),
+        );
+    };
+    // Different ones are remembered, so there cannot be too many.
+    let count = int(count, &(0..=1_000))?;
+    let window = int(window, &WINDOW)?;
+    let ban = ban.map(|ban| int(ban, &BAN)).transpose()?;
+    *to = (count > 0).then(|| MisuseLimit {
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        window: seconds(window),
+        ban: ban.map(seconds),
+    });
+    Ok(match ban {
+        Some(ban) => format!("{count} {window} {ban}"),
+        None => format!("{count} {window}"),
+    })
 }
 
 fn user_limit(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
