@@ -37,6 +37,7 @@ impl Builder {
             .map(|draft| draft.settings.clone())
             .collect();
         self.judge_globals();
+        self.judge_providers();
         for number in 0..self.listeners.len() {
             self.judge_listener(number);
         }
@@ -370,7 +371,7 @@ impl Builder {
             return;
         }
         self.judge_tokens(&listener);
-        self.judge_providers(&listener);
+        self.judge_certificate_names(&listener);
         let group = &listener.security;
         let identified = group.password_file.is_some()
             || group.tokens.is_on()
