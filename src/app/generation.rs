@@ -25,8 +25,9 @@ use crate::net::websocket::WebSocketSettings;
 use crate::net::{Drain, SentrySettings};
 use crate::policy::acl::{AclError, AclFile};
 use crate::policy::{
-    self, AddressList, AdmissionSettings, BanLimit, BudgetSettings, DelaySettings, DenyReason,
-    GuessSettings, ListenerPolicy, Members, MisuseLimit, Policy, Rate, RateAction, UserLimit,
+    self, AddressList, AdmissionSettings, BanLimit, BudgetSettings, Canaries, DelaySettings,
+    DenyReason, GuessSettings, ListenerPolicy, Members, MisuseLimit, Policy, Rate, RateAction,
+    UserLimit,
 };
 use crate::session;
 
@@ -464,6 +465,15 @@ pub(crate) fn sentry(settings: &Settings) -> SentrySettings {
                 .auth_failure_delay
                 .map(|(least, most)| DelaySettings { least, most }),
         },
+        canaries: Canaries {
+            topics: abuse.canary_topics.clone(),
+            users: abuse
+                .canary_users
+                .iter()
+                .map(|user| user.as_str().into())
+                .collect(),
+        },
+        canary_ban: abuse.canary_ban,
         misuse: abuse.misuse.map(|limit| {
             limit.map(|limit| MisuseLimit {
                 count: limit.count,

@@ -363,6 +363,8 @@ impl Running {
                 listener.set_state(state);
             }
         }
+        // Before the policy: with that every topic is judged, and looked at, anew.
+        self.shared.sentry.set(&generation::sentry(&settings));
         self.shared
             .broker
             .gate()
@@ -372,7 +374,6 @@ impl Running {
             ));
         self.shared.broker.set(&broker_settings(&settings));
         self.shared.admission.set(generation::admission(&settings));
-        self.shared.sentry.set(&generation::sentry(&settings));
         // The order of listeners that is in use, so that the next reload compares with it.
         let by_old_number: Vec<_> = policy_order
             .iter()

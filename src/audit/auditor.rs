@@ -124,6 +124,7 @@ impl Auditor {
                     .inc();
             }
             Event::TakenOver { .. } => families.takeovers.inc(),
+            Event::Canary { touched, .. } => families.canary(touched.label()),
             Event::Misuse { found, .. } => families.misuse(found.kind),
             Event::Banned { .. } => families.bans.inc(),
             Event::BanEnded { lifted, .. } => families.bans_lifted.inc_by(u64::from(*lifted)),

@@ -75,6 +75,35 @@ impl Cause {
     }
 }
 
+/// Which canary was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched<'a> {
+    /// A user name was used.
+    User,
+    /// Something was asked for a topic.
+    Topic {
+        /// What.
+        action: Action,
+        /// Topic Name or Topic Filter.
+        topic: &'a str,
+        /// Whether the rules allow it.
+        allowed: bool,
+    },
+}
+
+impl Touched<'_> {
+    /// Every label, for metrics that start at zero.
+    pub const LABELS: [&'static str; 2] = ["user", "topic"];
+
+    /// The metric label value and the `reason` field of the audit log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Topic { .. } => "topic",
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -227,6 +256,15 @@ pub enum Event<'a> {
         found: Found,
         /// The last topic, filter or Client Identifier of it.
         example: &'a str,
+    },
+    /// Somebody touched what nobody has any business with.
+    Canary {
+        /// Who.
+        who: &'a Who,
+        /// What.
+        touched: Touched<'a>,
+        /// Whether it led to a ban of the address.
+        bans: bool,
     },
     /// A ban is over.
     BanEnded {

@@ -11,7 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::event::Cause;
+use super::event::{Cause, Touched};
 use super::traffic::{Traffic, TrafficDelta};
 use crate::policy::{Action, DenyReason, MisuseKind};
 
@@ -25,6 +25,7 @@ pub struct Families {
     subscribe_denied: IntCounterVec,
     rate_limited: IntCounterVec,
     misuse: IntCounterVec,
+    canary: IntCounterVec,
     pub(super) would_deny: IntCounterVec,
     pub(super) tls_failures: IntCounterVec,
     pub(super) connect_timeouts: IntCounterVec,
@@ -55,6 +56,10 @@ impl Families {
         if is_rate(reason) {
             self.rate_limited.with_label_values(&[reason.label()]).inc();
         }
+    }
+
+    pub(super) fn canary(&self, kind: &str) {
+        self.canary.with_label_values(&[kind]).inc();
     }
 
     pub(super) fn misuse(&self, kind: MisuseKind) {
@@ -254,6 +259,9 @@ impl Metrics {
                 family.with_label_values(&[label]);
             }
         }
+        for kind in Touched::LABELS {
+            families.canary.with_label_values(&[kind]);
+        }
         for kind in MisuseKind::ALL {
             families.misuse.with_label_values(&[kind.label()]);
         }
@@ -374,6 +382,11 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
         misuse: many(
             "portcullis_misuse_total",
             "Times that somebody reached a misuse_limit, by what he did.",
+            &["kind"],
+        )?,
+        canary: many(
+            "portcullis_canary_touched_total",
+            "Times that somebody touched a canary_topic or a canary_user.",
             &["kind"],
         )?,
         would_deny: many(

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, Value, json};
 
-use super::event::{Cause, Event};
+use super::event::{Cause, Event, Touched};
 use super::oplog::LogClass;
 use super::text::escape;
 use crate::policy::{BanCause, Denial, DenyReason, MisuseKind, Who};
@@ -98,7 +98,7 @@ fn misuse_tag(kind: MisuseKind) -> &'static str {
 fn ban_tag(cause: BanCause) -> &'static str {
     match cause {
         BanCause::AuthFailures => "auth-failed",
-        BanCause::Misuse | BanCause::Operator => "acl-denied",
+        BanCause::Misuse | BanCause::Canary | BanCause::Operator => "acl-denied",
     }
 }
 
@@ -446,6 +446,28 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                 ),
                 with(with_banned(json, address, user, cause), "seconds", seconds),
             )
+        }
+        Event::Canary { who, touched, bans } => {
+            let what = if bans { "blocked" } else { "detect-only" };
+            let (tag, did) = match touched {
+                Touched::User => ("connect", "authenticates as a canary".to_owned()),
+                Touched::Topic { action, topic, .. } => (
+                    "acl-denied",
+                    format!("asks to {} {}, a canary", verb(action), escape(topic)),
+                ),
+            };
+            let decision = match touched {
+                Touched::Topic { allowed: true, .. } => "allow",
+                _ => "deny",
+            };
+            let mut json = with_who(fields("canary", &["mqtt", what, tag], decision), who);
+            json = with(json, "severity", "high");
+            json = with(json, "reason", touched.label());
+            if let Touched::Topic { action, topic, .. } = touched {
+                json = with(json, "action", action.label());
+                json = with(json, "topic", escape(topic).into_owned());
+            }
+            (LogClass::Warning, format!("{} {did}", called(who)), json)
         }
         Event::Misuse {
             who,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Located;
+use crate::topic::TopicFilter;
 
 /// Limits on what looks like an attack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub struct AbuseSettings {
     pub auth_failure_delay: Option<(Duration, Duration)>,
     /// Refused wildcards, refused topics, client ids, client ids in sequence, takeovers.
     pub misuse: [Option<MisuseLimit>; 5],
+    /// Topics that nobody has any business with.
+    pub canary_topics: Vec<TopicFilter>,
+    /// Users that nobody is.
+    pub canary_users: Vec<String>,
+    /// How long who touches one is banned.
+    pub canary_ban: Option<Duration>,
     /// Where bans are kept.
     pub ban_file: Option<Located<PathBuf>>,
 }

@@ -234,6 +234,7 @@ impl Greeting {
             })?;
         let (exchange, answer) = match begun {
             Begun::Challenge(exchange, answer) => {
+                self.called(exchange.username(), &opening, "none");
                 self.check_user(&opening, exchange.username())?;
                 (*exchange, answer)
             }
@@ -280,6 +281,9 @@ impl Greeting {
     ) -> Result<Ready, Failure> {
         let claimed: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
         let authenticator = &self.arrival.listener.authenticator;
+        if let Some(username) = &claimed {
+            self.called(username, &opening, "none");
+        }
         // Before a password is looked at. Where the certificate alone says who it is, the name says
         // nothing.
         if let Some(username) = &claimed
@@ -327,6 +331,11 @@ impl Greeting {
             }
         };
         let (claimed, proved) = (claimed_name.as_deref(), username.as_deref());
+        if let Some(username) = &username
+            && claimed != proved
+        {
+            self.called(username, &opening, method);
+        }
         shared
             .sentry
             .authenticated(peer.ip(), claimed, proved, method);
@@ -365,6 +374,12 @@ impl Greeting {
         if sent_client_id(opening).is_some() {
             self.arrival.shared.sentry.connecting(who, accepted);
         }
+    }
+
+    /// A canary is told before anything is known of its credential.
+    fn called(&self, username: &Arc<str>, opening: &Opening, method: &'static str) {
+        let who = || self.who(Some(Arc::clone(username)), opening, method);
+        self.arrival.shared.sentry.called(username, who);
     }
 
     /// Refuses a user that is banned from this address.

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::audit::{Auditor, Event};
+use arc_swap::ArcSwap;
+
+use crate::audit::{Auditor, Event, Touched};
 use crate::policy::{
-    BanCause, Banned, Bans, Denial, DenyReason, Found, GuessSettings, Guesses, Misuse,
+    BanCause, Banned, Bans, Canaries, Denial, DenyReason, Found, GuessSettings, Guesses, Misuse,
     MisuseSettings, Observer, Request, Who,
 };
 
@@ -22,6 +24,10 @@ pub struct SentrySettings {
     pub guesses: GuessSettings,
     /// What an ordinary client does not do.
     pub misuse: MisuseSettings,
+    /// What nobody has any business with.
+    pub canaries: Canaries,
+    /// How long the address of who touches it is banned.
+    pub canary_ban: Option<Duration>,
 }
 
 /// See the module.
@@ -31,6 +37,9 @@ pub struct Sentry {
     pub bans: Bans,
     guesses: Guesses,
     misuse: Misuse,
+    canaries: ArcSwap<(Canaries, Option<Duration>)>,
+    /// There are canary topics: all that a topic costs where there are none.
+    topics_are_watched: AtomicBool,
     /// Somebody was banned who may be connected.
     expels: AtomicBool,
 }
@@ -51,6 +60,8 @@ impl Sentry {
             bans: Bans::default(),
             guesses: Guesses::new(settings.guesses),
             misuse: Misuse::new(settings.misuse),
+            canaries: ArcSwap::from_pointee((settings.canaries.clone(), settings.canary_ban)),
+            topics_are_watched: AtomicBool::new(!settings.canaries.topics.is_empty()),
             expels: AtomicBool::new(false),
         })
     }
@@ -59,6 +70,10 @@ impl Sentry {
     pub fn set(&self, settings: &SentrySettings) {
         self.guesses.set(settings.guesses);
         self.misuse.set(settings.misuse);
+        self.canaries
+            .store(Arc::new((settings.canaries.clone(), settings.canary_ban)));
+        let watched = !settings.canaries.topics.is_empty();
+        self.topics_are_watched.store(watched, Ordering::Relaxed);
         let GuessSettings { address, pair, .. } = settings.guesses;
         let bans = settings.misuse.iter().flatten().find_map(|limit| limit.ban);
         self.end_bans(|banned, cause| {
@@ -66,6 +81,7 @@ impl Sentry {
             match cause {
                 BanCause::AuthFailures => limit.is_none(),
                 BanCause::Misuse => bans.is_none(),
+                BanCause::Canary => settings.canary_ban.is_none(),
                 BanCause::Operator => false,
             }
         });
@@ -147,6 +163,41 @@ impl Sentry {
         self.found(found, who, who.client_id.as_str());
     }
 
+    /// Somebody says to be `user`; `who` makes what is told if that is a canary.
+    pub(super) fn called(&self, user: &str, who: impl FnOnce() -> Who) {
+        let canaries = self.canaries.load();
+        if canaries.0.users.contains(user) {
+            self.touched(&who(), Touched::User, canaries.1);
+        }
+    }
+
+    fn asked(&self, request: &Request<'_>, allowed: bool) {
+        if !self.topics_are_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let canaries = self.canaries.load();
+        let Request { who, action, topic } = *request;
+        if canaries.0.are_touched(action, topic) {
+            let touched = Touched::Topic {
+                action,
+                topic,
+                allowed,
+            };
+            self.touched(who, touched, canaries.1);
+        }
+    }
+
+    #[cold]
+    fn touched(&self, who: &Who, touched: Touched<'_>, ban: Option<Duration>) {
+        let banned = who.remote_ip().and_then(|ip| Banned::new(ip, None));
+        let ban = ban.zip(banned);
+        let bans = ban.is_some();
+        self.audit.record(&Event::Canary { who, touched, bans });
+        if let Some((time, banned)) = ban {
+            self.ban(&banned, BanCause::Canary, time);
+        }
+    }
+
     fn found(&self, found: Option<Found>, who: &Who, example: &str) {
         let Some(found) = found else {
             return;
@@ -190,10 +241,12 @@ impl Sentry {
     }
 }
 
-/// What the gate refuses is told to the auditor, and then looked at. What it admits never comes here.
+/// What the gate refuses is told to the auditor, and then looked at. What it admits comes here where it is
+/// judged anew, which a client that goes on with its topic is not.
 impl Observer for Sentry {
     fn denied(&self, request: &Request<'_>, denial: &Denial) {
         self.audit.denied(request, denial);
+        self.asked(request, false);
         let found = self.misuse.denied(request, denial, now());
         self.found(found, request.who, request.topic);
     }
@@ -201,6 +254,10 @@ impl Observer for Sentry {
     fn lost(&self, request: &Request<'_>, denial: &Denial) {
         // The operator has taken a right away; the client has asked for nothing.
         self.audit.denied(request, denial);
+    }
+
+    fn admitted(&self, request: &Request<'_>) {
+        self.asked(request, true);
     }
 
     fn would_deny(&self, request: &Request<'_>, denial: &Denial) {

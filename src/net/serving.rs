@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::audit::TrafficDelta;
-use crate::auth::{Begun, Exchange};
+use crate::auth::{Begun, Exchange, Verdict};
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec;
 use crate::message::Author;
@@ -378,13 +378,23 @@ impl Serving {
             let certificate = self.proof.certificate();
             let authenticator = &self.listener.authenticator;
             match authenticator.begin(method, client_id, data, certificate)? {
-                Begun::Challenge(exchange, answer) => return Ok((Some(exchange), answer)),
+                Begun::Challenge(exchange, answer) => {
+                    self.called(exchange.username());
+                    return Ok((Some(exchange), answer));
+                }
                 Begun::Done(verdict) => (verdict, Vec::new()),
             }
         } else {
             let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials)?;
             self.listener.authenticator.finish(*exchange, data)?
         };
+        if let Verdict::Accept {
+            username: Some(username),
+            ..
+        } = &verdict
+        {
+            self.called(username);
+        }
         self.proof = Proof::again(verdict, &self.client)?;
         self.proof_looked_at = self.proof.look_again_at(&self.listener, super::now());
         Ok((None, answer))
@@ -399,6 +409,14 @@ impl Serving {
         }
         self.author = Arc::new(author(self.client.who()));
         true
+    }
+
+    /// A canary is one in session too.
+    fn called(&self, username: &Arc<str>) {
+        self.shared.sentry.called(username, || Who {
+            username: Some(Arc::clone(username)),
+            ..Who::clone(self.client.who())
+        });
     }
 
     /// Sends what waits for this client, and the answers in `core.output`. True if more is to be

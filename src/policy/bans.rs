@@ -42,19 +42,27 @@ pub enum BanCause {
     AuthFailures,
     /// What an ordinary client does not do.
     Misuse,
+    /// A canary was touched.
+    Canary,
     /// The operator says so.
     Operator,
 }
 
 impl BanCause {
     /// Every cause.
-    pub const ALL: &'static [Self] = &[Self::AuthFailures, Self::Misuse, Self::Operator];
+    pub const ALL: &'static [Self] = &[
+        Self::AuthFailures,
+        Self::Misuse,
+        Self::Canary,
+        Self::Operator,
+    ];
 
     /// The metric label value, the `reason` field of the audit log and of the ban file.
     pub fn label(self) -> &'static str {
         match self {
             Self::AuthFailures => "auth_failures",
             Self::Misuse => "misuse",
+            Self::Canary => "canary",
             Self::Operator => "operator",
         }
     }
@@ -64,6 +72,7 @@ impl BanCause {
         match self {
             Self::AuthFailures => "too many failed authentications",
             Self::Misuse => "misuse",
+            Self::Canary => "a canary was touched",
             Self::Operator => "the operator says so",
         }
     }

@@ -234,6 +234,8 @@ impl Gate {
         match client.rights.publish(message.topic.as_str()) {
             Ok(_) => {
                 client.last_allowed = Some(message.topic.clone());
+                let request = client.request(Action::Publish, message.topic.as_str());
+                self.observer.admitted(&request);
                 Decision::Admit(Admitted(message))
             }
             Err(denial) => {
@@ -294,10 +296,11 @@ impl Gate {
         match client.prove(&subscription.filter.filter, now) {
             Ok(granted) => {
                 client.proved &= granted.proved;
+                let text = subscription.filter.to_string();
+                let request = client.request(Action::Subscribe, &text);
+                self.observer.admitted(&request);
                 if let Some(denial) = granted.would_deny {
-                    let text = subscription.filter.to_string();
-                    self.observer
-                        .would_deny(&client.request(Action::Subscribe, &text), &denial);
+                    self.observer.would_deny(&request, &denial);
                 }
                 Decision::Admit(Admitted(subscription))
             }
@@ -329,11 +332,14 @@ impl Gate {
     /// The refusal; the observer has been told.
     pub fn check_will(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
         self.refresh(client);
+        let request = client.request(Action::Will, topic);
         match client.rights.publish(topic) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.observer.admitted(&request);
+                Ok(())
+            }
             Err(denial) => {
-                self.observer
-                    .denied(&client.request(Action::Will, topic), &denial);
+                self.observer.denied(&request, &denial);
                 Err(denial)
             }
         }

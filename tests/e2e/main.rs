@@ -3,6 +3,7 @@
 
 mod bans;
 mod behaviours;
+mod canaries;
 mod client_ids;
 mod clients;
 mod connecting;

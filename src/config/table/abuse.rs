@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::config::abuse::{AuthFailureLimit, CountLimit, MisuseLimit};
-use crate::config::directive::{Directive, Section};
+use crate::config::directive::{Directive, Repeat, Section};
 use crate::config::lexer::Line;
 use crate::config::settings::Settings;
 use crate::config::table::limits::seconds;
-use crate::config::value::{Value, ValueError, int, positive};
+use crate::config::value::{Value, ValueError, int, positive, text};
+use crate::topic::TopicFilter;
 
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::global("auth_failure_limit", "COUNT SECONDS BAN_SECONDS", Value::Parsed(|settings, line| {
@@ -100,6 +101,40 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .meaning(
         "The same for one session that passes COUNT times from one connection to another, as when two clients have one client id, and for COUNT attempts of one user or address to take sessions of others.",
     ),
+    Directive::global("canary_topic", "FILTER", Value::Parsed(|settings, line| {
+        let filter = canary(line, settings.abuse.canary_topics.len())?;
+        let parsed = TopicFilter::parse(filter)
+            .map_err(|error| ValueError::new(line.value_at(), format!("`{filter}`: {error}")))?;
+        settings.abuse.canary_topics.push(parsed);
+        Ok(filter.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .repeat(Repeat::Accumulates)
+    .example("plant/admin/#")
+    .meaning(
+        "A topic that nobody has any business with, mount point included. Whoever publishes to it, leaves a \
+         will for it, or subscribes to a filter that could match it, allowed or not, makes an audit event of \
+         high severity and counts in `portcullis_canary_touched_total`. At most 256.",
+    ),
+    Directive::global("canary_user", "NAME", Value::Parsed(|settings, line| {
+        let name = canary(line, settings.abuse.canary_users.len())?;
+        settings.abuse.canary_users.push(name.to_owned());
+        Ok(name.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .repeat(Repeat::Accumulates)
+    .example("backup-admin")
+    .meaning("A user that nobody is: whoever tries to be it is told of like one who touches a canary_topic. At most 256."),
+    Directive::global("canary_ban", "SECONDS", Value::Int(0..=31_536_000, |settings, value| {
+        settings.abuse.canary_ban = (value > 0).then(|| seconds(value));
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("0")
+    .meaning("How long the address of who touches a canary is banned, its connections included; 0 is not at all."),
     Directive::global("ban_file", "PATH", Value::Path(|settings, path| settings.abuse.ban_file = Some(path)))
     .own()
     .section(Section::Access)
@@ -160,6 +195,19 @@ fn misuse_limit(to: &mut Option<MisuseLimit>, line: &Line) -> Result<String, Val
         None => format!("{count} {window}"),
     })
 }
+
+/// The rest of the line, if there may be one more.
+fn canary(line: &Line, known: usize) -> Result<&str, ValueError> {
+    if known >= MAX_CANARIES {
+        return Err(ValueError::new(
+            line.name_at(),
+            "256 of them are as many as there may be",
+        ));
+    }
+    text(line)
+}
+
+const MAX_CANARIES: usize = 256;
 
 fn user_limit(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
     let words = line.words_before_comment();
