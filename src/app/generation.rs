@@ -19,15 +19,14 @@ use crate::config::{
     ListenerSettings, LoadOptions, Located, Origin, SecurityGroup, Settings, SubscribeGuard,
     TlsVersion,
 };
+use crate::net::Drain;
 use crate::net::listener::{ClientIdSource, ListenerState};
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
-use crate::net::{Drain, SentrySettings};
-use crate::policy::acl::{AclError, AclFile};
+use crate::policy::acl::{AclError, AclFile, Included};
 use crate::policy::{
-    self, AddressList, AdmissionSettings, BanLimit, BudgetSettings, Canaries, DelaySettings,
-    DenyReason, GuessSettings, ListenerPolicy, Members, MisuseLimit, Policy, Rate, RateAction,
-    UserLimit,
+    self, AddressList, AdmissionSettings, BudgetSettings, DenyReason, ListenerPolicy, Members,
+    Policy, Rate, RateAction,
 };
 use crate::session;
 
@@ -174,13 +173,19 @@ impl Reader {
             || file.value.display().to_string(),
             |name| name.to_string_lossy().into_owned(),
         );
-        match AclFile::parse(&name, &text) {
+        let path = file.value.clone();
+        match AclFile::parse_with(&name, &text, &mut |from, written| {
+            include(&path, from, written)
+        }) {
             Ok(acl) => {
                 for warning in acl.warnings() {
-                    let source = source_line(&text, warning.line);
+                    let (path, source) = match &warning.file {
+                        None => (file.value.as_path(), source_line(&text, warning.line)),
+                        Some(included) => (Path::new(&**included), None),
+                    };
                     self.diagnostics.push(
                         Diagnostic::warning(format!("{}: {}", warning.name, warning.message))
-                            .at_line(&file.value, warning.line, None, source),
+                            .at_line(path, warning.line, None, source),
                     );
                 }
                 self.files.acls.insert(file.value.clone(), Arc::new(acl));
@@ -207,10 +212,13 @@ impl Reader {
 
     fn acl_errors(&mut self, file: &Located<PathBuf>, text: &str, errors: Vec<AclError>) {
         for error in errors {
-            let source = source_line(text, error.line);
+            let (path, source) = match &error.file {
+                None => (file.value.as_path(), source_line(text, error.line)),
+                Some(included) => (Path::new(&**included), None),
+            };
             self.diagnostics
                 .push(Diagnostic::error(error.message).at_line(
-                    &file.value,
+                    path,
                     error.line,
                     Some(error.column),
                     source,
@@ -324,6 +332,25 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
         .flatten()
         .find(|located| file.starts_with(&located.value))
         .map_or(&settings.certfile.origin, |located| &located.origin)
+}
+
+/// Reads a file that an ACL file includes: a relative path begins where the including file is.
+fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
+    let from = from.map_or(main, Path::new);
+    let path = from.parent().unwrap_or(Path::new("")).join(written);
+    let shown = path.display();
+    let bytes =
+        fs::read(&path).map_err(|error| format!("{shown} cannot be read: {}", plain(&error)))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok(Included {
+        path: path
+            .to_str()
+            .ok_or_else(|| format!("{shown} is not UTF-8"))?
+            .into(),
+        name: name.to_string_lossy().into_owned(),
+        text,
+    })
 }
 
 fn source_line(text: &str, line: u32) -> Option<&str> {
@@ -442,45 +469,6 @@ pub(crate) fn admission(settings: &Settings) -> AdmissionSettings {
     AdmissionSettings {
         connections: settings.limits.max_connections_per_ip,
         rate: settings.limits.connect_rate_per_ip.map(rate),
-    }
-}
-
-/// What is done about clients that guess.
-pub(crate) fn sentry(settings: &Settings) -> SentrySettings {
-    let abuse = &settings.abuse;
-    let ban = |limit: config::AuthFailureLimit| BanLimit {
-        count: limit.count,
-        window: limit.window,
-        ban: limit.ban,
-    };
-    SentrySettings {
-        guesses: GuessSettings {
-            address: abuse.auth_failure_limit.map(ban),
-            pair: abuse.auth_failure_limit_pair.map(ban),
-            user: abuse.auth_failure_limit_user.map(|limit| UserLimit {
-                count: limit.count,
-                window: limit.window,
-            }),
-            delay: abuse
-                .auth_failure_delay
-                .map(|(least, most)| DelaySettings { least, most }),
-        },
-        canaries: Canaries {
-            topics: abuse.canary_topics.clone(),
-            users: abuse
-                .canary_users
-                .iter()
-                .map(|user| user.as_str().into())
-                .collect(),
-        },
-        canary_ban: abuse.canary_ban,
-        misuse: abuse.misuse.map(|limit| {
-            limit.map(|limit| MisuseLimit {
-                count: limit.count,
-                window: limit.window,
-                ban: limit.ban,
-            })
-        }),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod cli;
 
+mod abuse;
 mod ban_file;
 mod bans;
 mod check;

@@ -18,6 +18,7 @@ use crate::net::{Cores, Drain, Sentry, Shared, tls, websocket};
 use crate::policy::{Admission, Gate};
 use crate::session;
 
+use super::abuse;
 use super::ban_file::BanFile;
 use super::generation::{self, Files, Loaded};
 
@@ -138,7 +139,7 @@ impl Running {
         .map_err(io::Error::other)?;
         let metrics = Arc::new(metrics);
         let audit = Auditor::new(journal, families);
-        let sentry = Sentry::new(Arc::clone(&audit), &generation::sentry(&settings));
+        let sentry = Sentry::new(Arc::clone(&audit), &abuse::sentry(&settings));
         let ban_file = open_bans(&settings, &sentry)?;
         let gate = Arc::new(Gate::new(
             generation::policy(&settings, files),
@@ -364,7 +365,7 @@ impl Running {
             }
         }
         // Before the policy: with that every topic is judged, and looked at, anew.
-        self.shared.sentry.set(&generation::sentry(&settings));
+        self.shared.sentry.set(&abuse::sentry(&settings));
         self.shared
             .broker
             .gate()

@@ -423,7 +423,7 @@ impl Greeting {
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
             };
-            if let Err(denial) = gate.check_will(&mut client, message.topic.as_str()) {
+            if let Err(denial) = gate.check_will(&mut client, message.topic.as_str(), message.qos) {
                 return Err(refused(client.who(), denial));
             }
         }

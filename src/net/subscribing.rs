@@ -132,9 +132,9 @@ impl Subscribing<'_> {
             },
             identifier,
         };
-        let qos = subscription.qos;
         match gate.subscribe(self.client, subscription, now) {
             Decision::Admit(subscription) => {
+                let qos = subscription.qos;
                 report::subscribed(self.shared, self.client.who(), &text, qos);
                 let done = self
                     .shared

@@ -67,6 +67,8 @@ deny_reasons! {
     DenyRule, "deny_rule", NOT_AUTHORIZED, "a deny rule covers this topic";
     ReadOnly, "read_only", NOT_AUTHORIZED, "the matching rules grant read but not write";
     WriteOnly, "write_only", NOT_AUTHORIZED, "the matching rules grant write but not read";
+    SubscribeOnly, "subscribe_only", NOT_AUTHORIZED, "the matching rules grant to subscribe but not to read";
+    RuleQos, "rule_qos", NOT_AUTHORIZED, "the matching rules grant a lower QoS";
     Wildcard, "wildcard", NOT_AUTHORIZED, "the filter also matches topics that are not granted";
     GuardBudget, "guard_budget", NOT_AUTHORIZED, "the proof for this filter took too many steps";
     Reserved, "reserved", NOT_AUTHORIZED, "topics that begin with $SYS or $CONTROL are closed unless granted";

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use crate::codec::QoS;
 use crate::message::{Author, Delivery, Grants, Groups, Message, Subscription};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -111,13 +112,13 @@ impl Client {
     }
 
     /// Judges a filter. Proofs cost time that others wait for, so a client has only so many steps.
-    fn prove(&mut self, filter: &TopicFilter, now: Instant) -> Result<Granted, Denial> {
+    fn prove(&mut self, filter: &TopicFilter, qos: QoS, now: Instant) -> Result<Granted, Denial> {
         let steps = match self.proofs.check(1, now) {
             Ok(()) => STEP_BUDGET,
             Err(_) => 0,
         };
         let mut left = steps;
-        let judged = self.rights.subscribe_within(filter, &mut left);
+        let judged = self.rights.subscribe_within(filter, qos, &mut left);
         self.proofs.take((steps - left) as u64, now);
         judged
     }
@@ -231,9 +232,12 @@ impl Gate {
         if client.last_allowed.as_ref() == Some(&message.topic) {
             return Decision::Admit(Admitted(message));
         }
-        match client.rights.publish(message.topic.as_str()) {
+        match client.rights.publish(message.topic.as_str(), message.qos) {
             Ok(_) => {
-                client.last_allowed = Some(message.topic.clone());
+                // Where rules tell QoS apart, the next message may be another matter.
+                if !client.rights.limits_qos() {
+                    client.last_allowed = Some(message.topic.clone());
+                }
                 let request = client.request(Action::Publish, message.topic.as_str());
                 self.observer.admitted(&request);
                 Decision::Admit(Admitted(message))
@@ -289,12 +293,13 @@ impl Gate {
     pub fn subscribe(
         &self,
         client: &mut Client,
-        subscription: Subscription,
+        mut subscription: Subscription,
         now: Instant,
     ) -> Decision<Subscription> {
         self.refresh(client);
-        match client.prove(&subscription.filter.filter, now) {
+        match client.prove(&subscription.filter.filter, subscription.qos, now) {
             Ok(granted) => {
+                subscription.qos = granted.qos;
                 client.proved &= granted.proved;
                 let text = subscription.filter.to_string();
                 let request = client.request(Action::Subscribe, &text);
@@ -330,10 +335,10 @@ impl Gate {
     ///
     /// # Errors
     /// The refusal; the observer has been told.
-    pub fn check_will(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
+    pub fn check_will(&self, client: &mut Client, topic: &str, qos: QoS) -> Result<(), Denial> {
         self.refresh(client);
         let request = client.request(Action::Will, topic);
-        match client.rights.publish(topic) {
+        match client.rights.publish(topic, qos) {
             Ok(_) => {
                 self.observer.admitted(&request);
                 Ok(())
@@ -347,7 +352,7 @@ impl Gate {
 
     /// May this will be published now? Rights may have changed since CONNECT.
     pub fn will(&self, client: &mut Client, message: Message) -> Decision<Message> {
-        match self.check_will(client, message.topic.as_str()) {
+        match self.check_will(client, message.topic.as_str(), message.qos) {
             Ok(()) => Decision::Admit(Admitted(message)),
             Err(denial) => Decision::Deny(denial),
         }
@@ -383,7 +388,11 @@ impl Gate {
                 proved = false;
                 break;
             }
-            match client.prove(&subscription.filter.filter, now) {
+            match client.prove(&subscription.filter.filter, subscription.qos, now) {
+                // To go on with a lower QoS would need the client to know.
+                Ok(granted) if granted.qos < subscription.qos => {
+                    lost.push((subscription.clone(), Denial::new(DenyReason::RuleQos)));
+                }
                 Ok(granted) => proved &= granted.proved,
                 Err(denial) => lost.push((subscription.clone(), denial)),
             }

@@ -55,6 +55,7 @@ impl Members {
                 _ => "expected `group NAME` or `user NAME` at the beginning of the line",
             };
             errors.push(AclError {
+                file: None,
                 line: number,
                 column: 1,
                 message: message.to_owned(),

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
 use portcullis::policy::{Policy, Principal, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter, matches};
@@ -79,7 +80,7 @@ pub(super) fn run(data: &[u8]) {
         assert_eq!(matches(&wanted, topic), matched, "{wanted} {topic}");
         all_granted &= !matched || rights.deliver(topic).is_ok();
     }
-    let granted = rights.subscribe(&filter).is_ok();
+    let granted = rights.subscribe(&filter, QoS::AtMostOnce).is_ok();
     assert_eq!(granted, all_granted, "{wanted} under\n{acl}");
     match rights.explain_subscribe(&filter).witness {
         None => assert!(granted, "{wanted} under\n{acl}"),
