@@ -111,13 +111,14 @@ impl Sentry {
         user: Option<&str>,
         reason: DenyReason,
     ) -> Duration {
-        let is_a_guess = matches!(
-            reason,
-            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
-        );
-        if !is_a_guess {
-            return Duration::ZERO;
-        }
+        let user = match reason {
+            DenyReason::BadCredentials => user,
+            // A token says itself whose it is. The name beside it may be the same for a whole fleet, of
+            // which one has an old key.
+            DenyReason::TokenSignature | DenyReason::TokenMalformed => None,
+            // Whoever comes too early, too late or to the wrong door has not guessed.
+            _ => return Duration::ZERO,
+        };
         let failed = self.guesses.failed(address, user, now());
         for (user, time) in [(user, failed.ban_pair), (None, failed.ban_address)] {
             // Nobody has a name too long to be banned: it fails by itself.
@@ -262,5 +263,87 @@ impl Observer for Sentry {
 
     fn would_deny(&self, request: &Request<'_>, denial: &Denial) {
         self.audit.would_deny(request, denial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Journal, JournalTarget, Metrics, Traffic};
+    use crate::policy::{BanLimit, DelaySettings};
+
+    fn sentry() -> Arc<Sentry> {
+        let journal = Journal::start(&JournalTarget::Off).expect("no file is opened");
+        let metrics = Metrics::new(Arc::new(Traffic::new(1)), &[], &[], &[], &[]);
+        let audit = Auditor::new(journal, metrics.expect("names differ").1);
+        let limit = |count| {
+            Some(BanLimit {
+                count,
+                window: Duration::from_secs(60),
+                ban: Duration::from_secs(60),
+            })
+        };
+        let settings = SentrySettings {
+            guesses: GuessSettings {
+                address: limit(5),
+                pair: limit(2),
+                user: None,
+                delay: Some(DelaySettings {
+                    least: Duration::from_millis(1),
+                    most: Duration::from_millis(1),
+                }),
+            },
+            ..SentrySettings::default()
+        };
+        Sentry::new(audit, &settings)
+    }
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn only_wrong_credentials_count_and_wait() {
+        let sentry = sentry();
+        for reason in DenyReason::ALL {
+            let counts = matches!(
+                reason,
+                DenyReason::BadCredentials
+                    | DenyReason::TokenSignature
+                    | DenyReason::TokenMalformed
+            );
+            let delay = sentry.authentication_failed(ADDRESS, Some("alice"), *reason);
+            assert_eq!(!delay.is_zero(), counts, "{reason:?}");
+        }
+        assert_eq!(sentry.bans.list(now()), []);
+    }
+
+    #[test]
+    fn wrong_tokens_ban_their_address_and_not_the_name_a_fleet_shares() {
+        let sentry = sentry();
+        for count in 1..=5 {
+            assert_eq!(sentry.bans.count(now()), (0, 0), "{count}");
+            sentry.authentication_failed(ADDRESS, Some("fleet"), DenyReason::TokenSignature);
+        }
+        assert_eq!(sentry.bans.count(now()), (1, 0));
+    }
+
+    #[test]
+    fn a_name_that_nothing_vouches_for_forgives_nothing() {
+        for (claimed, user, method, forgives) in [
+            ("alice", "alice", "password", true),
+            ("alice", "alice", "scram", true),
+            ("alice", "alice", "unchecked", false),
+            ("alice", "eve", "token", false),
+            ("alice", "eve", "certificate", false),
+        ] {
+            let sentry = sentry();
+            let fail = || {
+                sentry.authentication_failed(ADDRESS, Some("alice"), DenyReason::BadCredentials);
+            };
+            fail();
+            sentry.authenticated(ADDRESS, Some(claimed), Some(user), method);
+            fail();
+            let banned = sentry.bans.count(now()).1 == 1;
+            assert_eq!(banned, !forgives, "{method}");
+        }
     }
 }

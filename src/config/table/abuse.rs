@@ -33,7 +33,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .profiles("10 300 300", "0 300 300")
     .meaning(
-        "COUNT failed authentications of one user from one address within SECONDS refuse that user from \
+        "COUNT wrong passwords of one user from one address within SECONDS refuse that user from \
          there (0x8A) for BAN_SECONDS, before its password is looked at; COUNT 0 never does. Others behind \
          the same address are let in.",
     ),
@@ -42,7 +42,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .profiles("30 300", "0 300")
     .meaning(
-        "After COUNT failed authentications of one user within SECONDS, from wherever, every further wrong \
+        "After COUNT wrong passwords of one user within SECONDS, from wherever, every further wrong \
          credential for it waits the longest time of auth_failure_delay_ms. Nobody is locked out by it: the \
          right credential is not delayed. COUNT 0 switches it off.",
     ),
