@@ -421,13 +421,18 @@ mod tests {
         let (mut into, mut replies) = (Vec::new(), Vec::new());
         let mut poll = |bytes: Option<&[u8]>| {
             let polled =
-                websocket.poll_input(&mut cx, &mut into, &mut replies, |_, received| match bytes {
-                    None => Poll::Pending,
-                    Some(bytes) => {
-                        received.extend_from_slice(bytes);
-                        Poll::Ready(Ok(Input::Bytes { more: false }))
-                    }
-                });
+                websocket.poll_input(
+                    &mut cx,
+                    &mut into,
+                    &mut replies,
+                    |_, received| match bytes {
+                        None => Poll::Pending,
+                        Some(bytes) => {
+                            received.extend_from_slice(bytes);
+                            Poll::Ready(Ok(Input::Bytes { more: false }))
+                        }
+                    },
+                );
             (polled.is_ready(), websocket.received.capacity())
         };
         // PINGREQ in a frame with a mask of zeros.
