@@ -24,6 +24,8 @@ use super::provider::CertificateGroups;
 
 /// MQTT gives a user name a length of two bytes.
 const USERNAME_BYTES: usize = 65_535;
+/// `ub-common-name` (RFC 5280 appendix A.1).
+const COMMON_NAME_CHARACTERS: usize = 64;
 /// Types whose bytes mosquitto's comparison sees as they are: UTF-8, Numeric, Printable, Teletex,
 /// IA5 and Visible strings.
 const BYTE_STRINGS: [u32; 6] = [12, 18, 19, 20, 22, 26];
@@ -100,8 +102,9 @@ pub enum IdentityProblem {
     /// NUL cuts names short elsewhere; others forge log lines.
     #[error("the name holds a control character")]
     ControlCharacter,
-    /// It does not fit in a user name.
-    #[error("the name is longer than a user name can be")]
+    /// A Common Name of more than the 64 characters that X.509 allows, or what does not fit in a user
+    /// name.
+    #[error("the name is too long")]
     TooLong,
 }
 
@@ -283,8 +286,19 @@ fn common_name(certificate: &X509Certificate<'_>) -> Result<Arc<str>, IdentityPr
         return Err(IdentityProblem::NotUtf8);
     }
     let text = std::str::from_utf8(value.data).map_err(|_| IdentityProblem::NotUtf8)?;
+    if text.chars().count() > COMMON_NAME_CHARACTERS {
+        return Err(IdentityProblem::TooLong);
+    }
+    one_name(text)
+}
+
+/// What is part of how a whole subject is written (`+`, `#`) has no place in one name.
+fn one_name(text: &str) -> Result<Arc<str>, IdentityProblem> {
     if text.chars().any(char::is_control) {
         return Err(IdentityProblem::ControlCharacter);
+    }
+    if text.contains(['*', '+', '#']) {
+        return Err(IdentityProblem::Wildcard);
     }
     username(text)
 }
@@ -309,13 +323,7 @@ fn alternative_name(
     if names.next().is_some() {
         return Err(IdentityProblem::SeveralAlternativeNames);
     }
-    if text.chars().any(char::is_control) {
-        return Err(IdentityProblem::ControlCharacter);
-    }
-    if text.contains(['*', '+', '#']) {
-        return Err(IdentityProblem::Wildcard);
-    }
-    username(text)
+    one_name(text)
 }
 
 fn username(text: &str) -> Result<Arc<str>, IdentityProblem> {

@@ -4,6 +4,8 @@
 mod bans;
 mod behaviours;
 mod canaries;
+mod certificate_names;
+mod certificates;
 mod client_ids;
 mod clients;
 mod connecting;
