@@ -422,7 +422,7 @@ fn flood_of_pings(stream: &mut TcpStream) -> usize {
 }
 
 #[test]
-fn who_sends_pings_and_reads_no_answer_is_not_read_either() {
+fn who_sends_pings_and_reads_no_answer_takes_no_memory() {
     let site = site("");
     let broker = site.start();
     let before = broker.resident_kib();
