@@ -4,6 +4,7 @@
 //! in [`crate::policy`], and where they go in `crate::broker`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,46 @@ impl fmt::Debug for ClientId {
     }
 }
 
+/// The groups somebody is in: sorted, each once.
+pub type Groups = Arc<[Arc<str>]>;
+
+/// The topic tokens of a session, the newest first.
+pub type Tokens = Arc<[Arc<str>]>;
+
+/// Most groups that one proof of identity can name.
+const MAX_GROUPS: usize = 256;
+/// Longest name of a group, in bytes.
+const MAX_GROUP_BYTES: usize = 256;
+
+/// Whether rules can name a group so.
+pub fn is_group_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_GROUP_BYTES && !name.chars().any(char::is_control)
+}
+
+/// Sorts names of groups. `None` if one cannot be a name, or if there are too many: to leave one
+/// out could take away what denies something.
+pub fn group_set<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<Groups> {
+    let mut set: Vec<&str> = Vec::new();
+    for name in names {
+        if !is_group_name(name) || set.len() == MAX_GROUPS {
+            return None;
+        }
+        set.push(name);
+    }
+    set.sort_unstable();
+    set.dedup();
+    Some(set.into_iter().map(Arc::from).collect())
+}
+
+/// Rules that a proof of identity brings along: valid Topic Filters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// What may be published to.
+    pub publish: Vec<Box<str>>,
+    /// What may be subscribed to and received.
+    pub subscribe: Vec<Box<str>>,
+}
+
 /// Who published a message: kept with retained messages so that the author's right can be
 /// checked again (`check_retain_source`), and for No Local.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +84,14 @@ pub struct Author {
     pub client_id: ClientId,
     /// The publisher's user name, `None` for an anonymous client.
     pub username: Option<Arc<str>>,
+    /// The groups that its proof of identity named.
+    pub groups: Groups,
+    /// The rules that its proof of identity brought along.
+    pub grants: Option<Arc<Grants>>,
+    /// Its topic tokens.
+    pub tokens: Tokens,
+    /// Where it connected from.
+    pub address: Option<IpAddr>,
     /// Index of the listener it came by; `None` for the broker itself.
     pub listener: Option<u16>,
 }

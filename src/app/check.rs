@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::config::SecurityProfile;
 use crate::policy::Explanation;
+use crate::policy::Principal;
 use crate::topic::{SubscriptionFilter, TopicName};
 
 use super::cli::{Check, DENIED, Explain, ExplainAction, Run, Stop};
@@ -115,7 +116,8 @@ pub(super) fn explain(arguments: &Explain, variable: Option<OsString>) -> Result
         )));
     };
     let policy = generation::policy(settings, &loaded.files);
-    let rights = policy.bind(arguments.user.as_deref(), &arguments.client, index);
+    let principal = Principal::new(arguments.user.as_deref(), &arguments.client);
+    let rights = policy.bind(&principal, index);
     let mount = listener.mount_point.as_deref().unwrap_or_default();
     let (what, explanation) = match &arguments.action {
         ExplainAction::Publish { topic } => {

@@ -11,23 +11,24 @@ use std::sync::Arc;
 use crate::auth::jwt::JwtSettings;
 use crate::auth::{
     AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
-    PasswordFile, Verifier,
+    PasswordFile, Provider, Verifier,
 };
 use crate::codec::{self, Version};
 use crate::config::{
     self, CertificateIdentity, ClientIdFrom, DeniedPublish, DeniedSubscribe, Diagnostic, DrainTo,
-    ListenerSettings, LoadOptions, Located, Origin, Settings, SubscribeGuard, TlsVersion,
+    ListenerSettings, LoadOptions, Located, Origin, SecurityGroup, Settings, SubscribeGuard,
+    TlsVersion,
 };
 use crate::net::Drain;
 use crate::net::listener::{ClientIdSource, ListenerState};
 use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
-use crate::policy::acl::AclFile;
+use crate::policy::acl::{AclError, AclFile, Included};
 use crate::policy::{
-    self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, Policy, Rate,
-    RateAction,
+    self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, ListenerPolicy,
+    Members, Policy, Rate, RateAction,
 };
-use crate::session;
+use crate::session::{self, ResponseInformation};
 
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
@@ -56,6 +57,7 @@ impl Loaded {
 pub(crate) struct Files {
     acls: HashMap<PathBuf, Arc<AclFile>>,
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
+    members: HashMap<PathBuf, Arc<Members>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
     /// Allowed and denied, of each listener.
@@ -103,6 +105,9 @@ impl Reader {
         }
         if let Some(file) = &listener.security.password_file {
             self.passwords(file);
+        }
+        if let Some(file) = &listener.security.group_file {
+            self.members(file);
         }
         let loaded = listener
             .tls
@@ -165,29 +170,56 @@ impl Reader {
             || file.value.display().to_string(),
             |name| name.to_string_lossy().into_owned(),
         );
-        match AclFile::parse(&name, &text) {
+        let path = file.value.clone();
+        match AclFile::parse_with(&name, &text, &mut |from, written| {
+            include(&path, from, written)
+        }) {
             Ok(acl) => {
                 for warning in acl.warnings() {
-                    let source = source_line(&text, warning.line);
+                    let (path, source) = match &warning.file {
+                        None => (file.value.as_path(), source_line(&text, warning.line)),
+                        Some(included) => (Path::new(&**included), None),
+                    };
                     self.diagnostics.push(
                         Diagnostic::warning(format!("{}: {}", warning.name, warning.message))
-                            .at_line(&file.value, warning.line, None, source),
+                            .at_line(path, warning.line, None, source),
                     );
                 }
                 self.files.acls.insert(file.value.clone(), Arc::new(acl));
             }
-            Err(errors) => {
-                for error in errors {
-                    let source = source_line(&text, error.line);
-                    self.diagnostics
-                        .push(Diagnostic::error(error.message).at_line(
-                            &file.value,
-                            error.line,
-                            Some(error.column),
-                            source,
-                        ));
-                }
+            Err(errors) => self.acl_errors(file, &text, errors),
+        }
+    }
+
+    fn members(&mut self, file: &Located<PathBuf>) {
+        if self.files.members.contains_key(&file.value) {
+            return;
+        }
+        let Some(text) = self.text(file, "the group file") else {
+            return;
+        };
+        match Members::parse(&text) {
+            Ok(members) => {
+                let members = Arc::new(members);
+                self.files.members.insert(file.value.clone(), members);
             }
+            Err(errors) => self.acl_errors(file, &text, errors),
+        }
+    }
+
+    fn acl_errors(&mut self, file: &Located<PathBuf>, text: &str, errors: Vec<AclError>) {
+        for error in errors {
+            let (path, source) = match &error.file {
+                None => (file.value.as_path(), source_line(text, error.line)),
+                Some(included) => (Path::new(&**included), None),
+            };
+            self.diagnostics
+                .push(Diagnostic::error(error.message).at_line(
+                    path,
+                    error.line,
+                    Some(error.column),
+                    source,
+                ));
         }
     }
 
@@ -299,6 +331,25 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
         .map_or(&settings.certfile.origin, |located| &located.origin)
 }
 
+/// Reads a file that an ACL file includes: a relative path begins where the including file is.
+fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
+    let from = from.map_or(main, Path::new);
+    let path = from.parent().unwrap_or(Path::new("")).join(written);
+    let shown = path.display();
+    let bytes =
+        fs::read(&path).map_err(|error| format!("{shown} cannot be read: {}", plain(&error)))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not UTF-8"))?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Ok(Included {
+        path: path
+            .to_str()
+            .ok_or_else(|| format!("{shown} is not UTF-8"))?
+            .into(),
+        name: name.to_string_lossy().into_owned(),
+        text,
+    })
+}
+
 fn source_line(text: &str, line: u32) -> Option<&str> {
     text.lines()
         .nth(usize::try_from(line).ok()?.checked_sub(1)?)
@@ -331,28 +382,63 @@ fn tls_settings(settings: &config::TlsSettings) -> TlsSettings {
         capath: path(&settings.capath),
         crlfile: path(&settings.crlfile),
         require_certificate: settings.require_certificate,
+        request_certificate: settings.request_certificate,
         tls12: settings.minimum_version == TlsVersion::Tls12,
         ciphers: names(&settings.ciphers),
         ciphers_tls13: names(&settings.ciphers_tls13),
     }
 }
 
+/// `auth_provider`, if there are such lines.
+fn providers(group: &SecurityGroup) -> Option<Vec<Provider>> {
+    let lines = &group.providers;
+    (!lines.is_empty()).then(|| lines.iter().map(|line| line.value).collect())
+}
+
 /// The rules of a configuration.
 pub(crate) fn policy(settings: &Settings, files: &Files) -> Policy {
-    let acls = settings
-        .listeners
-        .iter()
-        .map(|listener| {
-            let file = listener.security.acl_file.as_ref()?;
-            files.acls.get(&file.value).cloned()
-        })
-        .collect();
-    let guard = match settings.access.subscribe_guard {
-        SubscribeGuard::Strict => policy::SubscribeGuard::Strict,
-        SubscribeGuard::Filter => policy::SubscribeGuard::Filter,
-        SubscribeGuard::Report => policy::SubscribeGuard::Report,
+    let guard = |listener: &ListenerSettings| {
+        let own = listener.subscribe_guard.as_ref();
+        match own.unwrap_or(&settings.access.subscribe_guard) {
+            SubscribeGuard::Strict => policy::SubscribeGuard::Strict,
+            SubscribeGuard::Filter => policy::SubscribeGuard::Filter,
+            SubscribeGuard::Report => policy::SubscribeGuard::Report,
+        }
     };
-    Policy::new(acls, guard, settings.limits.max_topic_levels)
+    let listeners = settings.listeners.iter().map(|listener| ListenerPolicy {
+        acl: listener
+            .security
+            .acl_file
+            .as_ref()
+            .and_then(|file| files.acls.get(&file.value).cloned()),
+        members: members(&listener.security, files),
+        guard: guard(listener),
+    });
+    Policy::of(listeners.collect(), settings.limits.max_topic_levels)
+}
+
+/// Who is in which group: by the group file, and by the file of users if it says so.
+fn members(group: &SecurityGroup, files: &Files) -> Arc<Members> {
+    let file = group.group_file.as_ref();
+    let members = file.and_then(|file| files.members.get(&file.value));
+    let users = group.password_file.as_ref();
+    let users = users.and_then(|file| files.passwords.get(&file.value));
+    let mut of_users = users
+        .into_iter()
+        .flat_map(|users| users.groups())
+        .peekable();
+    if of_users.peek().is_none() {
+        return members.cloned().unwrap_or_default();
+    }
+    let mut all = members
+        .map(|members| Members::clone(members))
+        .unwrap_or_default();
+    for (user, groups) in of_users {
+        for group in groups.iter() {
+            all.add(user, group);
+        }
+    }
+    Arc::new(all)
 }
 
 fn rate(rate: config::Rate) -> Rate {
@@ -438,6 +524,8 @@ fn listener_state(
         .and_then(|file| files.passwords.get(&file.value).cloned());
     let authenticator = AuthenticatorSettings {
         allow_anonymous: listener.security.allow_anonymous,
+        providers: providers(&listener.security),
+        certificate_groups: listener.certificate_groups,
         identity: listener
             .certificate_identity
             .map(|identity| match identity {
@@ -452,6 +540,10 @@ fn listener_state(
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
+        certificate_is_optional: listener
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !tls.require_certificate),
     };
     let addresses = files.addresses.get(index);
     let codec_limits = codec::Limits {
@@ -536,8 +628,23 @@ fn session_settings(settings: &Settings, listener: &ListenerSettings) -> session
         client_id_prefix: settings.access.clientid_prefix.as_deref().map(Into::into),
         available: listener.available,
         reason_strings: listener.reason_strings,
-        response_information: listener.response_information.clone(),
+        response_information: response_information(listener),
+        topic_tokens: draws_tokens(listener).then_some(listener.topic_tokens),
+        response_topic_guard: listener.response_topic_guard,
     }
+}
+
+fn draws_tokens(listener: &ListenerSettings) -> bool {
+    let told = listener.response_information.as_ref();
+    listener.topic_token_prefix.is_some() || told.is_some_and(ResponseInformation::tells_token)
+}
+
+fn response_information(listener: &ListenerSettings) -> Option<ResponseInformation> {
+    let own = listener.response_information.clone();
+    own.or_else(|| {
+        let prefix = listener.topic_token_prefix.as_ref()?;
+        ResponseInformation::parse(&format!("{prefix}/%t/%c")).ok()
+    })
 }
 
 /// When the certificate of each listener with TLS expires.

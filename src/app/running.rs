@@ -313,21 +313,14 @@ impl Running {
         }
         let states = generation::listeners(&settings, files, &self.verifier);
         let policy = generation::policy(&settings, files);
-        let acls = policy_order
+        let old = self.shared.broker.gate().policy();
+        let listeners = policy_order
             .iter()
             .enumerate()
-            .map(|(index, place)| match place {
-                Some(place) => policy.acls.get(*place).cloned().flatten(),
-                // Gone from the configuration, and up until the restart: with its old rules.
-                None => self
-                    .shared
-                    .broker
-                    .gate()
-                    .policy()
-                    .acls
-                    .get(index)
-                    .cloned()
-                    .flatten(),
+            // One that is gone from the configuration is up until the restart, with its old rules.
+            .filter_map(|(index, place)| match place {
+                Some(place) => policy.listeners.get(*place).cloned(),
+                None => old.listeners.get(index).cloned(),
             })
             .collect();
         self.verifier.forget();
@@ -344,9 +337,8 @@ impl Running {
         self.shared
             .broker
             .gate()
-            .set_policy(crate::policy::Policy::new(
-                acls,
-                policy.guard,
+            .set_policy(crate::policy::Policy::of(
+                listeners,
                 policy.max_topic_levels,
             ));
         self.shared.broker.set(&broker_settings(&settings));

@@ -16,7 +16,7 @@ use crate::audit::{Event, OperatorLog, SysSampler, Totals};
 use crate::broker::{LastTopic, MatchCache, Signal, Wakes};
 use crate::codec::QoS;
 use crate::config::{Bind, ListenerSettings, LoadOptions, Settings, SocketDomain};
-use crate::message::{Author, ClientId, Message};
+use crate::message::{Author, ClientId, Groups, Message};
 use crate::net::listener::{ACCEPT_CORE, Bound, Endpoint};
 use crate::net::{exporter, listener};
 use crate::topic::TopicName;
@@ -425,6 +425,10 @@ impl Housekeeping {
             next_sys: now,
             next_sweep: now + sweep_interval(running),
             author: Arc::new(Author {
+                groups: Groups::default(),
+                tokens: Arc::default(),
+                grants: None,
+                address: None,
                 client_id: ClientId::new("$SYS"),
                 username: None,
                 listener: None,

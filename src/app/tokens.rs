@@ -49,6 +49,8 @@ impl Reader {
                 Some(ClientIdFrom::Jwt(claim)) => Some(claim.clone()),
                 _ => None,
             },
+            groups_claim: settings.groups_claim.clone(),
+            acl_claim: settings.acl_claim.clone(),
             clock_skew_s: settings.clock_skew.as_secs(),
             max_lifetime_s: settings.max_lifetime.map(|time| time.as_secs()),
             require_jti: settings.require_jti,

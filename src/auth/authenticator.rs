@@ -1,12 +1,17 @@
-//! One listener's rules for who may connect, in mosquitto's order.
+//! One listener's rules for who may connect: a chain of providers.
+//!
+//! Each provider is asked in its turn. The first definite answer counts, whether it is yes or no; a
+//! provider that has no say about what the client showed (no certificate, no token, a user it does
+//! not know) leaves it to the next, and one that fails refuses. Without `auth_provider` lines the
+//! chain is mosquitto's order:
 //!
 //! 1. Where the certificate is the identity, nothing else counts: user name and password of
 //!    CONNECT are dropped, and neither `allow_anonymous` nor the password file is asked.
-//! 2. A password that is a token is judged as one where tokens are taken, and its user name counts.
-//! 3. A client without a user name is anonymous.
-//! 4. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
-//! 5. Without one, a user name is taken unchecked where `allow_anonymous` is true and refused
-//!    where it is not.
+//! 2. A password that is a token is judged as one where tokens are taken.
+//! 3. With a password file, user name and password must be in it, whatever `allow_anonymous` says.
+//!
+//! Whom no provider knows is refused, but for two cases that `allow_anonymous true` lets in: a client
+//! without a user name, and, where there is no provider at all, one with a name that nobody checks.
 //!
 //! An [`Authenticator`] does not change. A reload makes another one and asks it, for each client
 //! that is connected, whether the [`Proof`] it came in by would still do.
@@ -18,12 +23,14 @@ use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 
+use crate::message::{Grants, Groups};
 use crate::policy::DenyReason;
 
 use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
 use super::jwt::{self, JwtSettings, Verified};
 use super::password_file::PasswordFile;
+use super::provider::{CertificateGroups, Provider};
 use super::secret::Secret;
 use super::verifier::{Verifier, VerifyError};
 
@@ -49,15 +56,21 @@ pub trait CertificateTrust: Debug + Send + Sync {
 pub struct AuthenticatorSettings {
     /// `allow_anonymous`, as it holds for this listener.
     pub allow_anonymous: bool,
+    /// `auth_provider`: who is asked, in this order; `None` for mosquitto's order of what there is.
+    pub providers: Option<Vec<Provider>>,
     /// `use_identity_as_username` or `use_subject_as_username`.
     pub identity: Option<Identity>,
+    /// `certificate_groups`.
+    pub certificate_groups: Option<CertificateGroups>,
     /// `password_file`.
     pub passwords: Option<Arc<PasswordFile>>,
     /// What is asked of tokens, where they are taken.
     pub tokens: Option<Arc<JwtSettings>>,
-    /// Where certificates are required: asked about those of resumed TLS sessions and of
-    /// connected clients.
+    /// Where certificates are asked for: judges those of resumed TLS sessions and of connected
+    /// clients.
     pub certificates: Option<Arc<dyn CertificateTrust>>,
+    /// A client may have none.
+    pub certificate_is_optional: bool,
 }
 
 /// What a client says of itself in CONNECT and has proved in TLS.
@@ -108,12 +121,21 @@ const METHODS: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct Proof {
     basis: Basis,
+    username: Option<Arc<str>>,
     certificate: Option<CertificateIdentity>,
 }
 
 impl Proof {
-    pub(super) fn new(basis: Basis, certificate: Option<CertificateIdentity>) -> Self {
-        Self { basis, certificate }
+    pub(super) fn new(
+        basis: Basis,
+        username: Option<Arc<str>>,
+        certificate: Option<CertificateIdentity>,
+    ) -> Self {
+        Self {
+            basis,
+            username,
+            certificate,
+        }
     }
 
     /// The certificate of the TLS connection.
@@ -124,15 +146,15 @@ impl Proof {
     /// The Client Identifier that a token is for.
     pub fn client_id(&self) -> Option<&str> {
         match &self.basis {
-            Basis::Token { token, .. } => token.claims.client_id.as_deref(),
+            Basis::Token(token) => token.claims.client_id.as_deref(),
             _ => None,
         }
     }
 
-    /// When it is over by itself, in seconds since 1970.
-    pub fn ends_at_s(&self) -> Option<u64> {
+    /// The rules that a token brings along.
+    pub fn grants(&self) -> Option<&Arc<Grants>> {
         match &self.basis {
-            Basis::Token { ends_at_s, .. } => Some(*ends_at_s),
+            Basis::Token(token) => token.claims.grants.as_ref(),
             _ => None,
         }
     }
@@ -143,28 +165,33 @@ pub(super) enum Basis {
     Anonymous,
     /// A user name that nothing vouches for.
     Claimed,
-    Password {
-        username: Arc<str>,
-        hash: Arc<StoredHash>,
-    },
+    Password(Arc<StoredHash>),
+    Scram(Arc<StoredHash>),
     Certificate(Identity),
-    Token {
-        token: Arc<Verified>,
-        ends_at_s: u64,
-    },
+    Token(Arc<Verified>),
 }
 
 /// One listener's rules as of one generation of the configuration.
 #[derive(Debug)]
 pub struct Authenticator {
     settings: AuthenticatorSettings,
+    chain: Vec<Provider>,
     verifier: Option<Arc<Verifier>>,
+}
+
+/// What one provider says.
+enum Answer {
+    /// It knows who this is.
+    Is(Verdict),
+    /// It has no say.
+    NotMine,
 }
 
 impl Authenticator {
     /// The rules, and the threads that hash.
     pub fn new(settings: AuthenticatorSettings, verifier: Arc<Verifier>) -> Self {
         Self {
+            chain: chain(&settings),
             settings,
             verifier: Some(verifier),
         }
@@ -178,6 +205,7 @@ impl Authenticator {
                 allow_anonymous: true,
                 ..AuthenticatorSettings::default()
             },
+            chain: Vec::new(),
             verifier: None,
         }
     }
@@ -192,6 +220,11 @@ impl Authenticator {
         &self.settings
     }
 
+    /// Whether `provider` is asked here.
+    pub fn asks(&self, provider: Provider) -> bool {
+        self.chain.contains(&provider)
+    }
+
     /// Decides.
     pub async fn authenticate(&self, credentials: Credentials) -> Verdict {
         match self.decide(credentials).await {
@@ -201,69 +234,130 @@ impl Authenticator {
     }
 
     async fn decide(&self, credentials: Credentials) -> Result<Verdict, DenyReason> {
-        let Credentials {
-            client_id,
-            username,
-            password,
-            certificate,
-            address: _,
-        } = credentials;
-        self.check_certificate(certificate.as_ref())?;
-        if let Some(source) = self.settings.identity {
-            let certificate = certificate.ok_or(DenyReason::NoCertificate)?;
-            let username = match source {
-                Identity::CommonName => certificate.common_name(),
-                Identity::Subject => certificate.subject(),
-                Identity::Alternative(kind) => certificate.alternative_name(kind),
+        self.check_certificate(credentials.certificate.as_ref())?;
+        for provider in &self.chain {
+            let answer = match provider {
+                Provider::Certificate => self.by_certificate(&credentials)?,
+                Provider::Jwt => self.by_token(&credentials)?,
+                Provider::Password => self.by_password(&credentials).await?,
+                // Its messages come in AUTH.
+                Provider::Scram => Answer::NotMine,
             };
-            let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
-            let username = Some(Arc::clone(username));
-            let basis = Basis::Certificate(source);
-            return Ok(accept(username, "certificate", basis, Some(certificate)));
+            if let Answer::Is(verdict) = answer {
+                return Ok(verdict);
+            }
         }
-        if self.settings.tokens.is_some()
-            && let Some(password) = &password
-            && jwt::looks_like_a_token(password.expose())
+        self.unknown(credentials).await
+    }
+
+    fn by_certificate(&self, credentials: &Credentials) -> Result<Answer, DenyReason> {
+        let Some(certificate) = &credentials.certificate else {
+            return Ok(Answer::NotMine);
+        };
+        let source = self.settings.identity.unwrap_or(Identity::CommonName);
+        let username = match source {
+            Identity::CommonName => certificate.common_name(),
+            Identity::Subject => certificate.subject(),
+            Identity::Alternative(kind) => certificate.alternative_name(kind),
+        };
+        let username = username.map_err(|_| DenyReason::BadCertificateIdentity)?;
+        if let Some(groups) = self.settings.certificate_groups
+            && certificate.groups(groups).is_none()
         {
-            return self.token(password.expose(), client_id.as_deref(), certificate);
+            return Err(DenyReason::BadCertificateIdentity);
         }
-        let Some(username) = username else {
-            if !self.settings.allow_anonymous {
-                return Err(DenyReason::AnonymousForbidden);
-            }
-            return Ok(accept(None, "anonymous", Basis::Anonymous, certificate));
+        self.accept(
+            Some(Arc::clone(username)),
+            "certificate",
+            Basis::Certificate(source),
+            Some(certificate.clone()),
+        )
+        .map(Answer::Is)
+    }
+
+    fn by_token(&self, credentials: &Credentials) -> Result<Answer, DenyReason> {
+        match &credentials.password {
+            Some(password) if jwt::looks_like_a_token(password.expose()) => self
+                .token(
+                    password.expose(),
+                    credentials.client_id.as_deref(),
+                    credentials.certificate.clone(),
+                )
+                .map(Answer::Is),
+            _ => Ok(Answer::NotMine),
+        }
+    }
+
+    async fn by_password(&self, credentials: &Credentials) -> Result<Answer, DenyReason> {
+        let (Some(file), Some(username)) = (&self.settings.passwords, &credentials.username) else {
+            return Ok(Answer::NotMine);
         };
-        let Some(file) = &self.settings.passwords else {
-            if !self.settings.allow_anonymous {
-                return Err(DenyReason::BadCredentials);
-            }
-            let username = Some(username.into());
-            return Ok(accept(username, "unchecked", Basis::Claimed, certificate));
-        };
-        let hash = self.verify(file, &username, password).await?;
-        let username: Arc<str> = username.into();
-        let basis = Basis::Password {
-            username: Arc::clone(&username),
-            hash,
-        };
-        Ok(accept(Some(username), "password", basis, certificate))
+        if file.hash_of(username).is_none() {
+            return Ok(Answer::NotMine);
+        }
+        // A user name without a password costs nothing, whoever it is.
+        let password = credentials.password.clone();
+        let password = password.ok_or(DenyReason::BadCredentials)?;
+        let hash = self.verify(file, username, password).await?;
+        let hash = hash.ok_or(DenyReason::BadCredentials)?;
+        self.accept(
+            Some(username.as_str().into()),
+            "password",
+            Basis::Password(hash),
+            credentials.certificate.clone(),
+        )
+        .map(Answer::Is)
     }
 
     async fn verify(
         &self,
         file: &PasswordFile,
         username: &str,
-        password: Option<Secret>,
-    ) -> Result<Arc<StoredHash>, DenyReason> {
-        // A user name without a password costs nothing, whoever it is.
-        let password = password.ok_or(DenyReason::BadCredentials)?;
+        password: Secret,
+    ) -> Result<Option<Arc<StoredHash>>, DenyReason> {
         let verifier = self.verifier.as_ref().ok_or(DenyReason::AuthUnavailable)?;
-        match verifier.verify(file, username, password).await {
-            Ok(Some(hash)) => Ok(hash),
-            Ok(None) => Err(DenyReason::BadCredentials),
-            Err(VerifyError::Busy) => Err(DenyReason::AuthBusy),
-            Err(VerifyError::Unavailable) => Err(DenyReason::AuthUnavailable),
+        verifier
+            .verify(file, username, password)
+            .await
+            .map_err(|error| match error {
+                VerifyError::Busy => DenyReason::AuthBusy,
+                VerifyError::Unavailable => DenyReason::AuthUnavailable,
+            })
+    }
+
+    /// No provider knows the client.
+    async fn unknown(&self, credentials: Credentials) -> Result<Verdict, DenyReason> {
+        let only_certificates = self.chain == [Provider::Certificate];
+        let Some(username) = credentials.username else {
+            return if only_certificates && self.settings.providers.is_none() {
+                Err(DenyReason::NoCertificate)
+            } else if self.settings.allow_anonymous {
+                self.accept(None, "anonymous", Basis::Anonymous, credentials.certificate)
+            } else if only_certificates {
+                Err(DenyReason::NoCertificate)
+            } else {
+                Err(DenyReason::AnonymousForbidden)
+            };
+        };
+        if only_certificates {
+            return Err(DenyReason::NoCertificate);
         }
+        if self.chain.is_empty() && self.settings.allow_anonymous {
+            let username = Some(username.into());
+            return self.accept(
+                username,
+                "unchecked",
+                Basis::Claimed,
+                credentials.certificate,
+            );
+        }
+        // Somebody who does not exist is to wait as long as somebody with a wrong password.
+        if self.asks(Provider::Password)
+            && let (Some(file), Some(password)) = (&self.settings.passwords, credentials.password)
+        {
+            self.verify(file, &username, password).await?;
+        }
+        Err(DenyReason::BadCredentials)
     }
 
     /// A token, in whatever packet it came. It may be for one Client Identifier alone.
@@ -273,11 +367,8 @@ impl Authenticator {
         client_id: Option<&str>,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Verdict, DenyReason> {
-        let tokens = self
-            .settings
-            .tokens
-            .as_ref()
-            .ok_or(DenyReason::BadAuthMethod)?;
+        let tokens = self.settings.tokens.as_ref();
+        let tokens = tokens.ok_or(DenyReason::BadAuthMethod)?;
         let verified = tokens.verify(token, now_s())?;
         let bound = verified.claims.client_id.as_deref();
         if let (Some(wanted), Some(sent)) = (bound, client_id)
@@ -286,11 +377,37 @@ impl Authenticator {
             return Err(DenyReason::TokenClaims);
         }
         let username = Some(Arc::clone(&verified.username));
-        let basis = Basis::Token {
-            ends_at_s: verified.ends_at_s(tokens),
-            token: Arc::new(verified),
-        };
-        Ok(accept(username, "token", basis, certificate))
+        let basis = Basis::Token(Arc::new(verified));
+        self.accept(username, "token", basis, certificate)
+    }
+
+    /// Lets somebody in whom a provider knows: not if the operator has disabled the user, by
+    /// whatever means it comes.
+    pub(super) fn accept(
+        &self,
+        username: Option<Arc<str>>,
+        method: &'static str,
+        basis: Basis,
+        certificate: Option<CertificateIdentity>,
+    ) -> Result<Verdict, DenyReason> {
+        if self.is_disabled(username.as_deref()) {
+            return Err(DenyReason::UserDisabled);
+        }
+        Ok(Verdict::Accept {
+            proof: Proof::new(basis, username.clone(), certificate),
+            username,
+            method,
+        })
+    }
+
+    fn is_disabled(&self, username: Option<&str>) -> bool {
+        let file = self.settings.passwords.as_ref();
+        file.zip(username)
+            .is_some_and(|(file, username)| file.is_disabled(username))
+    }
+
+    fn requires_certificate(&self) -> bool {
+        self.settings.certificates.is_some() && !self.settings.certificate_is_optional
     }
 
     /// The handshake has verified the certificate, except where it resumed an older session.
@@ -299,7 +416,7 @@ impl Authenticator {
         certificate: Option<&CertificateIdentity>,
     ) -> Result<(), DenyReason> {
         let Some(certificate) = certificate else {
-            if self.settings.certificates.is_some() {
+            if self.requires_certificate() {
                 return Err(DenyReason::NoCertificate);
             }
             return Ok(());
@@ -326,24 +443,94 @@ impl Authenticator {
         let settings = &self.settings;
         match &proof.certificate {
             Some(certificate) if !self.trusts(certificate) => return false,
-            None if settings.certificates.is_some() => return false,
+            None if self.requires_certificate() => return false,
             _ => {}
         }
+        if self.is_disabled(proof.username.as_deref()) {
+            return false;
+        }
+        let has_hash = |hash| {
+            let username = proof.username.as_deref();
+            let file = settings.passwords.as_ref();
+            let known = file
+                .zip(username)
+                .and_then(|(file, name)| file.hash_of(name));
+            known == Some(hash)
+        };
         match &proof.basis {
-            Basis::Certificate(source) => settings.identity == Some(*source),
-            _ if settings.identity.is_some() => false,
-            Basis::Anonymous => settings.allow_anonymous,
-            Basis::Claimed => settings.allow_anonymous && settings.passwords.is_none(),
-            Basis::Token { token, .. } => settings
-                .tokens
-                .as_ref()
-                .is_some_and(|tokens| tokens.still_takes(token, now_s())),
-            Basis::Password { username, hash } => match &settings.passwords {
-                Some(file) => file.hash_of(username).is_some_and(|known| known == hash),
-                None => settings.allow_anonymous,
-            },
+            Basis::Anonymous => settings.allow_anonymous && !self.wants_certificate_alone(),
+            Basis::Claimed => settings.allow_anonymous && self.chain.is_empty(),
+            Basis::Certificate(source) => {
+                let groups = settings.certificate_groups;
+                let named = proof.certificate.as_ref().zip(groups);
+                self.asks(Provider::Certificate)
+                    && settings.identity.unwrap_or(Identity::CommonName) == *source
+                    && named
+                        .is_none_or(|(certificate, source)| certificate.groups(source).is_some())
+            }
+            Basis::Password(hash) => self.asks(Provider::Password) && has_hash(hash),
+            Basis::Scram(hash) => self.asks(Provider::Scram) && has_hash(hash),
+            Basis::Token(token) => {
+                let tokens = settings.tokens.as_ref();
+                self.asks(Provider::Jwt)
+                    && tokens.is_some_and(|tokens| tokens.still_takes(token, now_s()))
+            }
         }
     }
+
+    fn wants_certificate_alone(&self) -> bool {
+        self.settings.providers.is_none() && self.chain == [Provider::Certificate]
+    }
+
+    /// When the proof is over by itself, in seconds since 1970: the end of a token, clocks
+    /// considered, and of the certificate of the connection.
+    pub fn ends_at_s(&self, proof: &Proof) -> Option<u64> {
+        let token = match &proof.basis {
+            Basis::Token(token) => {
+                let tokens = self.settings.tokens.as_ref();
+                Some(tokens.map_or(token.claims.expires_at_s, |tokens| token.ends_at_s(tokens)))
+            }
+            _ => None,
+        };
+        let certificate = proof.certificate.as_ref();
+        let certificate = certificate.and_then(CertificateIdentity::ends_at_s);
+        token.into_iter().chain(certificate).min()
+    }
+
+    /// The groups that the proof names: those of a token's claim or of the certificate that the
+    /// user name was taken from. Sorted, each once.
+    pub fn groups(&self, proof: &Proof) -> Groups {
+        let groups = match &proof.basis {
+            Basis::Token(token) => Some(&token.claims.groups),
+            Basis::Certificate(_) => {
+                let certificate = proof.certificate.as_ref();
+                let source = self.settings.certificate_groups;
+                certificate
+                    .zip(source)
+                    .and_then(|(one, source)| one.groups(source))
+            }
+            _ => None,
+        };
+        groups.map_or_else(Groups::default, Arc::clone)
+    }
+}
+
+/// Who is asked, where no line says it: as mosquitto would.
+fn chain(settings: &AuthenticatorSettings) -> Vec<Provider> {
+    if let Some(providers) = &settings.providers {
+        return providers.clone();
+    }
+    if settings.identity.is_some() {
+        return vec![Provider::Certificate];
+    }
+    let mut chain = Vec::new();
+    if settings.tokens.is_some() {
+        chain.push(Provider::Jwt);
+    }
+    if settings.passwords.is_some() {
+        chain.extend([Provider::Password, Provider::Scram]);
+    }
+    chain
 }
 
 fn now_s() -> u64 {
@@ -351,17 +538,4 @@ fn now_s() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-fn accept(
-    username: Option<Arc<str>>,
-    method: &'static str,
-    basis: Basis,
-    certificate: Option<CertificateIdentity>,
-) -> Verdict {
-    Verdict::Accept {
-        username,
-        method,
-        proof: Proof { basis, certificate },
-    }
 }

@@ -13,10 +13,14 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::oid_registry::OID_X509_COMMON_NAME;
+use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATIONAL_UNIT};
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::AttributeTypeAndValue;
+
+use crate::message::{Groups, group_set};
 
 use super::distinguished_name::{hexadecimal, print};
+use super::provider::CertificateGroups;
 
 /// MQTT gives a user name a length of two bytes.
 const USERNAME_BYTES: usize = 65_535;
@@ -38,6 +42,8 @@ struct Facts {
     subject: Result<Arc<str>, IdentityProblem>,
     /// By [`AlternativeName`].
     alternatives: [Result<Arc<str>, IdentityProblem>; 3],
+    /// By [`CertificateGroups`].
+    groups: [Option<Groups>; 3],
 }
 
 /// A kind of Subject Alternative Name (RFC 5280 section 4.2.1.6).
@@ -173,6 +179,27 @@ impl CertificateIdentity {
         self.facts.as_ref().map(|facts| &facts.details)
     }
 
+    /// The names in the fields that `source` asks for; `None` if one can be no group.
+    pub fn groups(&self, source: CertificateGroups) -> Option<&Groups> {
+        let [units, dns, uris] = &self.facts.as_ref()?.groups;
+        match source {
+            CertificateGroups::OrganizationalUnit => units,
+            CertificateGroups::Dns => dns,
+            CertificateGroups::Uri => uris,
+        }
+        .as_ref()
+    }
+
+    /// End of validity in seconds since 1970; 0 if it is not a certificate.
+    pub fn ends_at_s(&self) -> Option<u64> {
+        let not_after = self
+            .facts
+            .as_ref()
+            .map_or(0, |facts| facts.details.not_after);
+        // The certificate is good throughout its last second.
+        Some(u64::try_from(not_after).unwrap_or(0).saturating_add(1))
+    }
+
     /// Whether the certificate's time is over.
     pub fn has_expired(&self, now: SystemTime) -> bool {
         let now = now
@@ -213,6 +240,35 @@ fn read(der: &[u8]) -> Option<Facts> {
             AlternativeName::Uri,
         ]
         .map(|kind| alternative_name(&certificate, kind)),
+        groups: [
+            group_set(units(&certificate)),
+            group_set(alternatives(&certificate, AlternativeName::Dns)),
+            group_set(alternatives(&certificate, AlternativeName::Uri)),
+        ],
+    })
+}
+
+/// The Organizational Units that are text.
+fn units<'a>(certificate: &'a X509Certificate<'_>) -> impl Iterator<Item = &'a str> {
+    certificate
+        .subject()
+        .iter_by_oid(&OID_X509_ORGANIZATIONAL_UNIT)
+        .map(AttributeTypeAndValue::attr_value)
+        .filter(|value| BYTE_STRINGS.contains(&value.tag().0))
+        .filter_map(|value| std::str::from_utf8(value.data).ok())
+}
+
+fn alternatives<'a>(
+    certificate: &'a X509Certificate<'_>,
+    kind: AlternativeName,
+) -> impl Iterator<Item = &'a str> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let names = extension.map_or(&[][..], |extension| &extension.value.general_names);
+    names.iter().filter_map(move |name| match (kind, name) {
+        (AlternativeName::Dns, GeneralName::DNSName(text))
+        | (AlternativeName::Email, GeneralName::RFC822Name(text))
+        | (AlternativeName::Uri, GeneralName::URI(text)) => Some(*text),
+        _ => None,
     })
 }
 
@@ -245,20 +301,10 @@ fn alternative_name(
     certificate: &X509Certificate<'_>,
     kind: AlternativeName,
 ) -> Result<Arc<str>, IdentityProblem> {
-    let extension = certificate
+    certificate
         .subject_alternative_name()
-        .map_err(|_| IdentityProblem::Unreadable)?
-        .ok_or(IdentityProblem::NoAlternativeName)?;
-    let mut names = extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match (kind, name) {
-            (AlternativeName::Dns, GeneralName::DNSName(text))
-            | (AlternativeName::Email, GeneralName::RFC822Name(text))
-            | (AlternativeName::Uri, GeneralName::URI(text)) => Some(*text),
-            _ => None,
-        });
+        .map_err(|_| IdentityProblem::Unreadable)?;
+    let mut names = alternatives(certificate, kind);
     let text = names.next().ok_or(IdentityProblem::NoAlternativeName)?;
     if names.next().is_some() {
         return Err(IdentityProblem::SeveralAlternativeNames);

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use crate::policy::DenyReason;
 
-use super::authenticator::{Authenticator, Basis, Proof, Verdict};
+use super::authenticator::{Authenticator, Basis, Verdict};
 use super::certificate::CertificateIdentity;
 use super::hash::StoredHash;
+use super::provider::Provider;
 use super::scram::{self, METHOD, ScramProblem};
 
 /// An exchange that waits for the client's next message.
@@ -49,16 +50,13 @@ impl Authenticator {
     /// Whether a client of this listener may name `method`: SCRAM-SHA-256, where a user of the
     /// password file has a verifier for it, and JWT, where tokens are taken.
     pub fn offers(&self, method: &str) -> bool {
-        let settings = self.settings();
-        if settings.identity.is_some() {
-            return false;
-        }
         match method {
-            METHOD => settings
-                .passwords
-                .as_ref()
-                .is_some_and(|file| file.scram_iterations().is_some()),
-            JWT_METHOD => settings.tokens.is_some(),
+            METHOD => {
+                let file = self.settings().passwords.as_ref();
+                self.asks(Provider::Scram)
+                    && file.is_some_and(|file| file.scram_iterations().is_some())
+            }
+            JWT_METHOD => self.asks(Provider::Jwt) && self.settings().tokens.is_some(),
             _ => false,
         }
     }
@@ -105,6 +103,7 @@ impl Authenticator {
     /// # Errors
     /// It did not prove what it said.
     pub fn finish(
+        &self,
         exchange: Exchange,
         data: Option<&[u8]>,
     ) -> Result<(Verdict, Vec<u8>), DenyReason> {
@@ -113,12 +112,9 @@ impl Authenticator {
             .finish(data.unwrap_or_default())
             .map_err(denied)?;
         let hash = exchange.hash.ok_or(DenyReason::BadCredentials)?;
-        let username = exchange.username;
-        let verdict = Verdict::Accept {
-            username: Some(Arc::clone(&username)),
-            method: "scram",
-            proof: Proof::new(Basis::Password { username, hash }, exchange.certificate),
-        };
+        let basis = Basis::Scram(hash);
+        let username = Some(exchange.username);
+        let verdict = self.accept(username, "scram", basis, exchange.certificate)?;
         Ok((verdict, answer.into_bytes()))
     }
 }

@@ -16,8 +16,11 @@ mod hash;
 pub mod jwt;
 mod limits;
 mod password_file;
+mod provider;
 mod scram;
 mod secret;
+mod strict_json;
+mod users_json;
 mod verifier;
 
 pub use authenticator::{
@@ -30,6 +33,7 @@ pub use enhanced::{Begun, Exchange, JWT_METHOD};
 pub use hash::{HashAlgorithm, HashError, HashFailure, HashProblem, StoredHash, Weakness};
 pub use limits::HashLimits;
 pub use password_file::{ParsedPasswords, PasswordError, PasswordFile, PasswordWarning};
+pub use provider::{CertificateGroups, Provider};
 pub use scram::{ITERATIONS as SCRAM_ITERATIONS, METHOD as SCRAM_METHOD, ScramProblem};
 pub use secret::Secret;
 pub use verifier::{Verifier, VerifyError};

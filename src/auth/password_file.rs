@@ -1,18 +1,23 @@
 //! The password file: mosquitto's line rules, every problem at once.
 //!
-//! `user:hash`, one a line. Lines that begin with `#` and lines without a colon are skipped, what
+//! `user:hash`, one a line; `user:!hash` for a user that is disabled. Lines that begin with `#` and lines without a colon are skipped, what
 //! follows a second colon is ignored. Everything else that is not understood is an error: a
 //! password that is silently not checked would be worse. Nothing of a line's second half is ever
 //! shown: it may be a password in clear.
+//!
+//! A file that begins with `{` is one of users in JSON; see [`super::users_json`].
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::message::Groups;
+
 use super::hash::{HashAlgorithm, HashFailure, HashProblem, StoredHash, Weakness};
 use super::limits::HashLimits;
+use super::users_json;
 
 /// Longest user name: MQTT gives it a length of two bytes.
 const USERNAME_BYTES: usize = 65_535;
@@ -21,6 +26,8 @@ const USERNAME_BYTES: usize = 65_535;
 #[derive(Debug)]
 pub struct PasswordFile {
     users: HashMap<Box<str>, Arc<StoredHash>>,
+    disabled: HashSet<Box<str>>,
+    groups: HashMap<Box<str>, Groups>,
     decoy: Arc<StoredHash>,
     scram_iterations: Option<u32>,
 }
@@ -51,7 +58,7 @@ pub struct PasswordWarning {
 pub type ParsedPasswords = (PasswordFile, Vec<PasswordWarning>);
 
 #[derive(Debug, Error)]
-enum Problem {
+pub(super) enum Problem {
     #[error("the user name is empty")]
     EmptyUsername,
     #[error("the user name is longer than 65535 bytes")]
@@ -62,6 +69,8 @@ enum Problem {
     UsernameControl,
     #[error("the user was already named in line {first}")]
     Duplicate { first: u32 },
+    #[error("{0}")]
+    Json(String),
     #[error(transparent)]
     Hash(#[from] HashProblem),
     #[error(transparent)]
@@ -108,6 +117,15 @@ impl PasswordFile {
             errors: Vec::new(),
         };
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+        if text.trim_ascii_start().starts_with(b"{") {
+            return match users_json::read(text) {
+                Ok(entries) => reading.json(text, &entries).finish(),
+                Err(error) => {
+                    reading.errors.push(error);
+                    Err(reading.errors)
+                }
+            };
+        }
         for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             reading.line(number, line);
         }
@@ -129,6 +147,16 @@ impl PasswordFile {
         self.users.get(username)
     }
 
+    /// Whether the operator has disabled the user.
+    pub fn is_disabled(&self, username: &str) -> bool {
+        self.disabled.contains(username)
+    }
+
+    /// The groups of each user that the file names some for.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &Groups)> {
+        self.groups.iter().map(|(user, groups)| (&**user, groups))
+    }
+
     /// Whether a user can log in by SCRAM-SHA-256; if so, with how many iterations somebody who does
     /// not exist is asked: those of the first such user.
     pub(super) fn scram_iterations(&self) -> Option<u32> {
@@ -147,6 +175,8 @@ struct User<'a> {
     name: &'a str,
     line: u32,
     hash: StoredHash,
+    is_disabled: bool,
+    groups: Groups,
 }
 
 struct Reading<'a> {
@@ -166,16 +196,54 @@ impl<'a> Reading<'a> {
         let (Some(name), Some(hash)) = (fields.next(), fields.next()) else {
             return;
         };
+        let start = name.len() + 1;
+        let (is_disabled, start, hash) = match hash.strip_prefix(b"!") {
+            Some(rest) => (true, start + 1, rest),
+            None => (false, start, hash),
+        };
         // Both are looked at, so that a bad name does not hide a bad hash.
         let username = self.username(number, line, name);
-        let stored = self.hash(number, line, name.len() + 1, hash);
+        let stored = self.hash(number, line, start, hash);
         if let (Some(name), Some(hash)) = (username, stored) {
             self.users.push(User {
                 name,
                 line: number,
                 hash,
+                is_disabled,
+                groups: Groups::default(),
             });
         }
+    }
+
+    /// Takes the users of a file in JSON.
+    fn json(mut self, text: &'a [u8], entries: &'a [users_json::Entry]) -> Self {
+        for entry in entries {
+            let name = entry.name.as_bytes();
+            let (number, column) = users_json::place(text, &entry.name);
+            let known = self.errors.len();
+            let username = self.username(number, b"", name);
+            match &entry.fields {
+                Ok(fields) => {
+                    let stored = self.hash(number, b"", 0, fields.password_hash.as_bytes());
+                    if let (Some(name), Some(hash)) = (username, stored) {
+                        self.users.push(User {
+                            name,
+                            line: number,
+                            hash,
+                            is_disabled: !fields.enabled,
+                            groups: Arc::clone(&fields.groups),
+                        });
+                    }
+                }
+                Err(message) => {
+                    self.refuse::<()>(number, b"", 0, &Problem::Json(message.clone()));
+                }
+            }
+            for error in self.errors.iter_mut().skip(known) {
+                error.column = column;
+            }
+        }
+        self
     }
 
     fn username(&mut self, number: u32, line: &[u8], field: &'a [u8]) -> Option<&'a str> {
@@ -239,6 +307,12 @@ impl<'a> Reading<'a> {
             let verifier = user.hash.scram()?;
             Some(verifier.iterations)
         });
+        let disabled = self.users.iter().filter(|user| user.is_disabled);
+        let disabled = disabled.map(|user| user.name.into()).collect();
+        let groups = self.users.iter().filter(|user| !user.groups.is_empty());
+        let groups = groups
+            .map(|user| (user.name.into(), Arc::clone(&user.groups)))
+            .collect();
         let users = self
             .users
             .into_iter()
@@ -247,6 +321,8 @@ impl<'a> Reading<'a> {
         let decoy = Arc::new(decoy);
         let file = PasswordFile {
             users,
+            disabled,
+            groups,
             decoy,
             scram_iterations,
         };

@@ -498,7 +498,9 @@ impl Broker {
                 known = Some((Arc::clone(&message.author), rights));
             }
             match &known {
-                Some((_, Some(rights))) => rights.publish(message.topic.as_str()).is_ok(),
+                Some((_, Some(rights))) => {
+                    rights.publish(message.topic.as_str(), message.qos).is_ok()
+                }
                 // The broker's own messages.
                 _ => true,
             }

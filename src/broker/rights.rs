@@ -54,7 +54,7 @@ impl Broker {
         lost.extend(refused);
         let allowed = |delivery: &Delivery| {
             let topic = delivery.message.topic.as_str();
-            topic.starts_with(mount_point) && client.may_receive(topic)
+            topic.starts_with(mount_point) && client.may_take(delivery)
         };
         let dropped = session.mailbox.retain(allowed) + state.retain_deliveries(allowed);
         Rechecked { lost, dropped }

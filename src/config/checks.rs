@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::auth::Provider;
 use crate::config::builder::{
     Attached, Builder, ListenerDraft, MOST_PROBLEMS, PluginKind, TlsParts, draft,
 };
@@ -27,8 +28,8 @@ impl Builder {
         self.settle_listeners(options);
         self.settle_plugins();
         for number in 0..self.listeners.len() {
-            self.settle_tls(number);
             self.settle_security(number);
+            self.settle_tls(number);
         }
         self.settings.listeners = self
             .listeners
@@ -36,6 +37,7 @@ impl Builder {
             .map(|draft| draft.settings.clone())
             .collect();
         self.judge_globals();
+        self.judge_providers();
         for number in 0..self.listeners.len() {
             self.judge_listener(number);
         }
@@ -269,6 +271,8 @@ impl Builder {
             group.allow_zero_length_clientid = global.allow_zero_length_clientid;
             group.auto_id_prefix = global.auto_id_prefix;
             group.tokens = global.tokens;
+            group.group_file = global.group_file;
+            group.providers = global.providers;
         }
         if group.allow_anonymous_origin.is_none() {
             group.allow_anonymous = local_only;
@@ -299,8 +303,23 @@ impl Builder {
                 "write `max_queued_messages 1000`".to_owned(),
             );
         }
+        let mut origins = Vec::new();
         if self.settings.access.subscribe_guard != SubscribeGuard::Strict {
-            let origin = line(&self.settings, "subscribe_guard");
+            origins.push(line(&self.settings, "subscribe_guard"));
+        }
+        for (number, listener) in self.settings.listeners.iter().enumerate() {
+            if listener
+                .subscribe_guard
+                .is_some_and(|guard| guard != SubscribeGuard::Strict)
+            {
+                let entry = self
+                    .settings
+                    .written
+                    .entry(Owner::Listener(number), "listener_subscribe_guard");
+                origins.push(entry.map(|entry| entry.origin.clone()));
+            }
+        }
+        for origin in origins {
             let message = "a client may subscribe to topics outside its grants; what it may not read is \
                            only held back message by message";
             // Local-only mode has no configuration that anybody could be told to change.
@@ -352,10 +371,12 @@ impl Builder {
             return;
         }
         self.judge_tokens(&listener);
+        self.judge_certificate_names(&listener);
         let group = &listener.security;
         let identified = group.password_file.is_some()
             || group.tokens.is_on()
-            || listener.certificate_identity.is_some();
+            || listener.certificate_identity.is_some()
+            || !group.providers.is_empty();
         if !group.allow_anonymous && !identified {
             self.problems.push(
                 Diagnostic::warning(format!("nobody can connect to listener {}", listener.bind))
@@ -527,6 +548,13 @@ fn assemble_tls(
             .help("write `cafile PATH` or `capath DIRECTORY`"),
         );
     }
+    // `auth_provider certificate` beside others: whoever has one shows it.
+    let providers = &draft.settings.security.providers;
+    let asks = !tls.require_certificate
+        && (tls.cafile.is_some() || tls.capath.is_some())
+        && providers
+            .iter()
+            .any(|one| one.value == Provider::Certificate);
     for name in [
         "crlfile",
         "use_identity_as_username",
@@ -539,7 +567,7 @@ fn assemble_tls(
             "use_subject_as_username" => tls.use_subject,
             _ => tls.identity.is_some(),
         };
-        if set && !tls.require_certificate {
+        if set && !tls.require_certificate && !asks {
             let consequence = if name == "crlfile" {
                 "so nothing is checked against the list"
             } else {
@@ -568,6 +596,7 @@ fn assemble_tls(
         capath: tls.capath.clone(),
         crlfile: tls.crlfile.clone(),
         require_certificate: tls.require_certificate,
+        request_certificate: asks,
         minimum_version: tls.minimum_version,
         ciphers: tls.ciphers.clone(),
         ciphers_tls13: tls.ciphers_tls13.clone(),

@@ -16,6 +16,7 @@ mod contexts;
 mod diagnostic;
 mod directive;
 mod document;
+mod identity_checks;
 mod lexer;
 mod load;
 mod origin;

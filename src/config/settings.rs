@@ -9,10 +9,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::{CertificateGroups, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
-use crate::session::{Available, ResponseInformation};
+use crate::session::{Available, ResponseInformation, TopicTokenSettings};
 
 /// Everything that was configured. Listeners carry their own resolved [`SecurityGroup`].
 #[derive(Clone, Debug)]
@@ -60,6 +61,10 @@ pub struct SecurityGroup {
     pub acl_file: Option<Located<PathBuf>>,
     /// The password file.
     pub password_file: Option<Located<PathBuf>>,
+    /// Who is in which group.
+    pub group_file: Option<Located<PathBuf>>,
+    /// Who is asked who a client is, in this order; empty for mosquitto's order.
+    pub providers: Vec<Located<Provider>>,
     /// Tokens.
     pub tokens: TokenSettings,
     /// Whether a client without a user name may connect.
@@ -91,6 +96,10 @@ pub struct TokenSettings {
     pub audience: Vec<String>,
     /// The claim that is the user name.
     pub username_claim: String,
+    /// The claim that names groups.
+    pub groups_claim: Option<String>,
+    /// The claim that holds rules.
+    pub acl_claim: Option<String>,
     /// How far clocks may be apart.
     pub clock_skew: Duration,
     /// Longest time from `iat` to `exp`.
@@ -457,6 +466,10 @@ pub struct ListenerSettings {
     pub tls: Option<TlsSettings>,
     /// How a client certificate becomes a user name.
     pub certificate_identity: Option<CertificateIdentity>,
+    /// Which field of a client certificate names groups.
+    pub certificate_groups: Option<CertificateGroups>,
+    /// As the broker's `subscribe_guard`, for this listener.
+    pub subscribe_guard: Option<SubscribeGuard>,
     /// The user name replaces the Client Identifier.
     pub use_username_as_clientid: bool,
     /// Nobody else may connect.
@@ -485,6 +498,13 @@ pub struct ListenerSettings {
     pub reason_strings: bool,
     /// What a client that asks for Response Information is told.
     pub response_information: Option<ResponseInformation>,
+    /// Where clients have topics of their own behind a token: told to those who ask for Response
+    /// Information, if that is not set by itself.
+    pub topic_token_prefix: Option<String>,
+    /// How tokens are renewed.
+    pub topic_tokens: TopicTokenSettings,
+    /// A Response Topic must be one that its client may read.
+    pub response_topic_guard: bool,
     /// Highest QoS.
     pub max_qos: QoS,
     /// Topic Aliases from client to broker.
@@ -533,6 +553,8 @@ impl ListenerSettings {
             allow_insecure: false,
             tls: None,
             certificate_identity: None,
+            certificate_groups: None,
+            subscribe_guard: None,
             use_username_as_clientid: false,
             allow_addresses_file: None,
             deny_addresses_file: None,
@@ -547,6 +569,13 @@ impl ListenerSettings {
             available: Available::default(),
             reason_strings: false,
             response_information: None,
+            topic_token_prefix: None,
+            topic_tokens: TopicTokenSettings {
+                rotation: None,
+                overlap: Duration::ZERO,
+                generation: 0,
+            },
+            response_topic_guard: false,
             max_qos: QoS::ExactlyOnce,
             max_topic_alias: 0,
             max_topic_alias_broker: 0,
@@ -640,6 +669,8 @@ pub struct TlsSettings {
     pub crlfile: Option<Located<PathBuf>>,
     /// Clients must present a certificate; otherwise none is asked for.
     pub require_certificate: bool,
+    /// Clients are asked for a certificate and may have none: `auth_provider certificate` beside others.
+    pub request_certificate: bool,
     /// Lowest version.
     pub minimum_version: TlsVersion,
     /// TLS 1.2 suites by OpenSSL's names; `None` for every one we have.

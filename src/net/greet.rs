@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Authenticator, Begun, CertificateIdentity, Credentials, Secret, Verdict};
+use crate::auth::{Begun, CertificateIdentity, Credentials, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
 use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
-use crate::message::{Author, ClientId};
+use crate::message::{ClientId, Groups, Tokens};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -24,9 +24,11 @@ use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
 use super::packets::{self, NoPacket};
 use super::publishing::will_message;
+use super::random;
 use super::report;
 use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
+use super::token;
 use super::transport::{Socket, Transport};
 use super::websocket::{self, UpgradeFailure, Violation, WebSocket};
 use super::{GreetPlace, Shared};
@@ -306,7 +308,7 @@ impl Greeting {
             }
         };
         let claimed = Some(Arc::clone(exchange.username()));
-        let verdict = match Authenticator::finish(exchange, auth.data) {
+        let verdict = match listener.authenticator.finish(exchange, auth.data) {
             Ok((verdict, answer)) => {
                 opening.authentication = Some((method.clone(), answer));
                 verdict
@@ -347,6 +349,9 @@ impl Greeting {
         let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
             client_id: client_id.clone(),
             username,
+            groups: Groups::default(),
+            grants: None,
+            tokens: Tokens::default(),
             address: Some(*peer),
             listener: listener.id,
             listener_name: Arc::clone(&listener.name),
@@ -370,14 +375,18 @@ impl Greeting {
             let who = who(username, &opening.client_id, method);
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
-        opening.identified(username.as_deref(), &listener.session);
-        let who = who(username, &opening.client_id, method);
+        opening.identified(username.as_deref(), None, &listener.session);
+        let who = Who {
+            groups: listener.authenticator.groups(&proof),
+            grants: proof.grants().cloned(),
+            ..who(username, &opening.client_id, method)
+        };
         self.open_session(opening, who, proof, rest).await
     }
 
     async fn open_session(
         &self,
-        opening: Opening,
+        mut opening: Opening,
         who: Who,
         proof: crate::auth::Proof,
         rest: Vec<u8>,
@@ -393,16 +402,12 @@ impl Greeting {
         }
         let mut client = Box::new(gate.client(who, shared.budget()));
         if let Some(will) = &opening.will {
-            let author = Arc::new(Author {
-                client_id: opening.client_id.clone(),
-                username: client.who().username.clone(),
-                listener: Some(listener.id),
-            });
+            let author = Arc::new(super::serving::author(client.who()));
             let now = super::now();
             let Some(message) = will_message(will, &listener.mount_point, &author, now) else {
                 return Err(refused(client.who(), Denial::new(DenyReason::WillRefused)));
             };
-            if let Err(denial) = gate.check_will(&mut client, message.topic.as_str()) {
+            if let Err(denial) = gate.check_will(&mut client, message.topic.as_str(), message.qos) {
                 return Err(refused(client.who(), denial));
             }
         }
@@ -413,10 +418,19 @@ impl Greeting {
         let owner = Owner {
             username: client.who().username.clone(),
         };
-        let (session, state, present) = match self.claim(&opening, &owner).await {
+        let (session, mut state, present) = match self.claim(&opening, &owner).await {
             Ok(claimed) => claimed,
             Err(reason) => return Err(refused(client.who(), Denial::new(reason))),
         };
+        if let Some(token) = token::of(
+            &mut state,
+            &mut client,
+            &listener.session,
+            &listener.mount_point,
+        ) {
+            let username = client.who().username.as_deref();
+            opening.identified(username, Some(&token), &listener.session);
+        }
         Ok(Ready {
             opening,
             claim: Claim {
@@ -587,13 +601,4 @@ struct Ready {
     client: Box<Client>,
     proof: crate::auth::Proof,
     rest: Vec<u8>,
-}
-
-fn random() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    // The system's generator fails only where there is none, which start-up has excluded.
-    if getrandom::fill(&mut bytes).is_err() {
-        tracing::error!("the system gives no random numbers");
-    }
-    bytes
 }

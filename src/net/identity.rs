@@ -1,14 +1,18 @@
 //! Who a client is, from CONNECT to the end of its connection: what that rests on, and what its session
 //! is called.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::auth::{CertificateIdentity, Verdict};
-use crate::message::ClientId;
+use crate::message::{ClientId, Grants, Groups};
 use crate::policy::{Client, DenyReason};
 use crate::session::Opening;
 
 use super::listener::{ClientIdSource, ListenerState};
+
+/// A clock that was set is noticed after this long.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 
 /// What a client's right to be connected rests on; asked again when users have changed.
 pub(crate) struct Proof {
@@ -20,7 +24,8 @@ impl Proof {
         self.verdict.certificate().cloned()
     }
 
-    /// Ends an authentication in session: the client must be who it was.
+    /// Ends an authentication in session: the client must be who it was. What groups it is in and
+    /// what rules it brings along may have changed.
     pub(crate) fn again(verdict: Verdict, client: &Client) -> Result<Self, DenyReason> {
         match verdict {
             Verdict::Accept {
@@ -31,13 +36,28 @@ impl Proof {
         }
     }
 
-    /// When it is over by itself: a token's end, clocks considered.
-    pub(crate) fn ends_at(&self, now: Instant) -> Option<Instant> {
-        let ends_at = SystemTime::UNIX_EPOCH + Duration::from_secs(self.verdict.ends_at_s()?);
-        let left = ends_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        now.checked_add(left)
+    /// What is left until it is over by itself, by the clock of now: the end of a token or of a
+    /// certificate. `None` if it has no end.
+    pub(crate) fn time_left(&self, listener: &ListenerState) -> Option<Duration> {
+        let ends_at_s = listener.authenticator.ends_at_s(&self.verdict)?;
+        let ends_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(ends_at_s))?;
+        let left = ends_at.duration_since(SystemTime::now());
+        Some(left.unwrap_or_default())
+    }
+
+    /// When to look again: at its end, but not much later than now, since the clock that it ends by
+    /// may be set, and stands still for a machine that sleeps.
+    pub(crate) fn look_again_at(&self, listener: &ListenerState, now: Instant) -> Option<Instant> {
+        let left = self.time_left(listener)?;
+        now.checked_add(left.min(LOOK_AT_CLOCK))
+    }
+
+    pub(crate) fn groups(&self, listener: &ListenerState) -> Groups {
+        listener.authenticator.groups(&self.verdict)
+    }
+
+    pub(crate) fn grants(&self) -> Option<Arc<Grants>> {
+        self.verdict.grants().cloned()
     }
 
     pub(crate) fn still_holds(&self, listener: &ListenerState) -> bool {

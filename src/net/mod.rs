@@ -18,6 +18,7 @@ mod replay;
 mod report;
 mod serving;
 mod subscribing;
+mod token;
 mod transport;
 pub mod websocket;
 
@@ -195,4 +196,13 @@ impl Shared {
             session.mailbox.wake();
         }
     }
+}
+
+pub(crate) fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // The system's generator fails only where there is none, which start-up has excluded.
+    if getrandom::fill(&mut bytes).is_err() {
+        tracing::error!("the system gives no random numbers");
+    }
+    bytes
 }

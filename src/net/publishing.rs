@@ -55,6 +55,12 @@ impl Serving {
                 .refuse_publish(&self.client, name.as_str(), &denial);
             return self.denied(publish.qos, publish.packet_id, &denial, core);
         }
+        if let Some(topic) = publish.response_topic
+            && self.listener.session.response_topic_guard
+            && let Err(denial) = self.response_topic(topic)
+        {
+            return self.denied(publish.qos, publish.packet_id, &denial, core);
+        }
         let mut properties = Vec::new();
         if !publish.properties.is_empty() {
             publish.properties.copy_forwardable(&mut properties);
@@ -71,6 +77,15 @@ impl Serving {
             author: Arc::clone(&self.author),
         };
         self.admit(message, publish.packet_id, core, now)
+    }
+
+    fn response_topic(&mut self, topic: &str) -> Result<(), Denial> {
+        let gate = self.shared.broker.gate();
+        if self.listener.mount_point.is_empty() {
+            return gate.response_topic(&mut self.client, topic);
+        }
+        let mounted = format!("{}{topic}", self.listener.mount_point);
+        gate.response_topic(&mut self.client, &mounted)
     }
 
     fn admit(

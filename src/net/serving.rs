@@ -5,11 +5,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::audit::TrafficDelta;
-use crate::auth::{Authenticator, Begun, Exchange};
+use crate::auth::{Begun, Exchange};
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec;
 use crate::message::Author;
-use crate::policy::{Client, Denial, DenyReason};
+use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{Connection, Goodbye, Step};
 
 use super::Shared;
@@ -50,7 +50,7 @@ pub(crate) struct Serving {
     connected_at: Instant,
     proof: Proof,
     /// When the proof is over by itself.
-    proof_ends_at: Option<Instant>,
+    proof_looked_at: Option<Instant>,
     /// An authentication in session that waits for the client.
     exchange: Option<Box<Exchange>>,
     /// CONNACK, until the first turn sends it.
@@ -75,11 +75,8 @@ pub(crate) struct Start {
 impl Serving {
     pub(crate) fn new(start: Start, now: Instant) -> Self {
         let who = start.client.who();
-        let author = Arc::new(Author {
-            client_id: who.client_id.clone(),
-            username: who.username.clone(),
-            listener: Some(who.listener),
-        });
+        let author = Arc::new(author(who));
+        let proof_looked_at = start.proof.look_again_at(&start.listener, now);
         Self {
             codec_limits: start.listener.codec_limits,
             shared: start.shared,
@@ -96,7 +93,7 @@ impl Serving {
             delta: TrafficDelta::default(),
             incomplete_since: None,
             connected_at: now,
-            proof_ends_at: start.proof.ends_at(now),
+            proof_looked_at,
             proof: start.proof,
             exchange: None,
             first: start.first,
@@ -111,7 +108,8 @@ impl Serving {
             self.connection.deadline(),
             throttled,
             self.packet_due(),
-            self.proof_ends_at,
+            self.proof_looked_at,
+            self.tokens_due(),
         ]
         .into_iter()
         .flatten()
@@ -164,8 +162,19 @@ impl Serving {
         if self.packet_due().is_some_and(|due| due <= now) {
             return Err(End::PacketTimeout);
         }
-        if self.proof_ends_at.is_some_and(|end| end <= now) {
-            return Err(End::ProofOver);
+        if self.proof_looked_at.is_some_and(|at| at <= now) {
+            if self
+                .proof
+                .time_left(&self.listener)
+                .is_some_and(|left| left.is_zero())
+            {
+                return Err(End::ProofOver);
+            }
+            self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
+        }
+        if self.tokens_due().is_some_and(|due| due <= now) {
+            self.turn_tokens(session, now);
+            again = true;
         }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
@@ -321,7 +330,14 @@ impl Serving {
                 };
                 start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output)
             }
-            Step::Authenticate { begins, data } => self.authenticate(begins, data, core),
+            Step::Authenticate { begins, data } => {
+                self.authenticate(begins, data, core)?;
+                // The new proof may name other groups.
+                if self.take_identity() {
+                    self.recheck_rights(session, now);
+                }
+                Ok(())
+            }
             Step::Disconnect { reason, .. } => Err(End::Client { reason }),
         }
     }
@@ -370,11 +386,22 @@ impl Serving {
             }
         } else {
             let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials)?;
-            Authenticator::finish(*exchange, data)?
+            self.listener.authenticator.finish(*exchange, data)?
         };
         self.proof = Proof::again(verdict, &self.client)?;
-        self.proof_ends_at = self.proof.ends_at(super::now());
+        self.proof_looked_at = self.proof.look_again_at(&self.listener, super::now());
         Ok((None, answer))
+    }
+
+    /// Gives the client the groups and rules that its proof names now. True if they are others.
+    fn take_identity(&mut self) -> bool {
+        let groups = self.proof.groups(&self.listener);
+        let grants = self.proof.grants();
+        if !self.client.set_identity(groups, grants) {
+            return false;
+        }
+        self.author = Arc::new(author(self.client.who()));
+        true
     }
 
     /// Sends what waits for this client, and the answers in `core.output`. True if more is to be
@@ -484,7 +511,17 @@ impl Serving {
         if !may_come_from || !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
+        self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
+        self.take_identity();
+        self.turn_tokens(session, now);
         self.client.set_budget(shared.budget());
+        self.recheck_rights(session, now);
+        Ok(())
+    }
+
+    /// Judges again what the client has subscribed to and what waits for it.
+    pub(super) fn recheck_rights(&mut self, session: &Arc<Session>, now: Instant) {
+        let shared = Arc::clone(&self.shared);
         let state = self.connection.session_mut();
         let mount_point = &self.listener.mount_point;
         let rechecked = shared
@@ -500,7 +537,6 @@ impl Serving {
                 .replay
                 .retain(|delivery| client.may_receive(delivery.message.topic.as_str()));
         self.delta.dropped_denied += dropped as u64;
-        Ok(())
     }
 
     fn flush_counters(&mut self, core: &Core) {
@@ -579,6 +615,19 @@ impl Serving {
         this.shared
             .broker
             .release(session, state, will, true, now, wakes);
+    }
+}
+
+/// The client as the author of what it publishes.
+pub(super) fn author(who: &Who) -> Author {
+    Author {
+        client_id: who.client_id.clone(),
+        username: who.username.clone(),
+        groups: Arc::clone(&who.groups),
+        grants: who.grants.clone(),
+        tokens: Arc::clone(&who.tokens),
+        address: who.address.map(|peer| peer.ip()),
+        listener: Some(who.listener),
     }
 }
 

@@ -17,6 +17,7 @@ use super::driver::End;
 use super::listener::ListenerState;
 use super::replay::Replay;
 use super::report;
+use super::token;
 
 type Codes = SmallVec<[ReasonCode; 8]>;
 
@@ -102,6 +103,10 @@ impl Subscribing<'_> {
         now: Instant,
         replay: &mut Replay,
     ) -> Result<ReasonCode, Refusal> {
+        let state = connection.session_mut();
+        if let Some(code) = token::subscribe(wanted, identifier, state, self.listener) {
+            return Ok(code);
+        }
         let Some(filter) = mounted(wanted.filter, &self.listener.mount_point) else {
             return Err(INVALID);
         };
@@ -132,9 +137,9 @@ impl Subscribing<'_> {
             },
             identifier,
         };
-        let qos = subscription.qos;
         match gate.subscribe(self.client, subscription, now) {
             Decision::Admit(subscription) => {
+                let qos = subscription.qos;
                 report::subscribed(self.shared, self.client.who(), &text, qos);
                 let done = self
                     .shared
@@ -166,6 +171,10 @@ impl Subscribing<'_> {
         let mut codes = Codes::new();
         let mut told = None;
         for text in packet.filters() {
+            if let Some(code) = token::unsubscribe(text, connection.session_mut()) {
+                codes.push(code);
+                continue;
+            }
             let Some(filter) = mounted(text, &self.listener.mount_point) else {
                 told = Some(INVALID.text);
                 codes.push(INVALID.code);

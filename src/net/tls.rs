@@ -55,6 +55,8 @@ pub struct TlsSettings {
     pub crlfile: Option<PathBuf>,
     /// `require_certificate`. Without it no certificate is asked for, as in mosquitto.
     pub require_certificate: bool,
+    /// A certificate is asked for, and a client that has none goes on without.
+    pub request_certificate: bool,
     /// Whether TLS 1.2 is offered (`tls_version`).
     pub tls12: bool,
     /// `ciphers`: names of TLS 1.2 suites as OpenSSL writes them; `None` is all.
@@ -142,7 +144,10 @@ pub fn load(settings: &TlsSettings) -> Result<Tls, Vec<TlsError>> {
         return Err(errors);
     };
     let clients = clients
-        .map(|files| ClientCertificates::new(files, &provider, now))
+        .map(|files| {
+            let required = settings.require_certificate;
+            ClientCertificates::new(files, required, &provider, now)
+        })
         .map(Arc::new);
     let verifier = match &clients {
         Some(clients) => Arc::clone(clients) as Arc<_>,

@@ -1,14 +1,16 @@
 //! Is every topic of this filter allowed? The guard against enumeration by wildcards.
 //!
 //! A Topic Filter stands for a set of topics, usually endless. The rules can tell topics apart only
-//! by the literals they name at each level, so it is enough to look at one topic for each
-//! combination: at every level each literal that a rule still in play names there, and one fresh
-//! word that none names. The walk keeps, for each rule, whether it still can match; at each place
-//! where a topic may end the rules' own order of decision is asked. Once all rules in play are past
-//! a `#` nothing further can change the answer. So the proof is exact, denies and order included; a
-//! step budget ends a walk that a strange rule file makes long, as a refusal.
+//! by the words they name at each level, so it is enough to look at one topic for each
+//! combination: at every level each literal that a rule still in play names there, one fresh word
+//! behind each prefix, and one that none names. The walk keeps, for each rule, whether it still can
+//! match; at each place where a topic may end the rules' own order of decision is asked. Once all
+//! rules in play are past a `#` nothing further can change the answer. So the proof is exact, denies
+//! and order included; a step budget ends a walk that a strange rule file makes long, as a refusal.
 
-use super::acl::{BoundRule, Decided, Level, Rules};
+use smallvec::SmallVec;
+
+use super::acl::{BoundRule, Decided, Level, Rules, Wanted};
 use super::{Denial, DenyReason};
 
 /// Steps after which a proof is given up. Ordinary rule files need some tens.
@@ -25,206 +27,236 @@ pub(crate) struct NotContained {
 
 /// A rule on the way down: whether it has met its `#`.
 #[derive(Clone, Copy)]
-struct Live {
-    list: u8,
-    index: u32,
+struct Live<'a> {
+    rule: &'a BoundRule,
     past_hash: bool,
 }
 
+/// Rules in the order of decision. Few are in play behind the first level.
+type InPlay<'a> = SmallVec<[Live<'a>; 16]>;
+
 /// A set of topics that begin alike.
 struct State<'a> {
-    depth: usize,
-    live: Vec<Live>,
-    path: Option<std::rc::Rc<Step<'a>>>,
+    /// What they begin with; as many symbols as levels.
+    path: SmallVec<[Symbol<'a>; 8]>,
+    live: InPlay<'a>,
 }
 
-/// The way here, shared between branches.
-struct Step<'a> {
-    symbol: Symbol<'a>,
-    before: Option<std::rc::Rc<Step<'a>>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Symbol<'a> {
     Literal(&'a str),
+    /// A word that begins so, and that no rule names further.
+    Behind(&'a str),
     /// A word that no rule names, and that does not begin with `$`.
     Fresh,
 }
 
-/// Proves that `rules` grant reading of every topic that the valid `filter` matches. Steps are taken
-/// off `budget`.
+/// Proves that `rules` grant what is wanted of every topic that the valid `filter` matches. Steps are
+/// taken off `budget`.
 ///
 /// # Errors
 /// A topic that is not granted was found, or the budget ran out.
 pub(crate) fn contained(
     rules: &Rules,
     filter: &str,
+    wanted: Wanted,
     budget: &mut usize,
 ) -> Result<(), NotContained> {
-    let levels: Vec<&str> = filter.split('/').collect();
-    let wildcard = levels.iter().any(|level| matches!(*level, "+" | "#"));
-    let mut stack = vec![State {
-        depth: 0,
-        live: all(rules),
-        path: None,
-    }];
-    while let Some(state) = stack.pop() {
-        let steps = 1 + state.live.len() / 16;
-        let Some(left) = budget.checked_sub(steps) else {
-            *budget = 0;
-            return Err(NotContained {
-                denial: Denial::new(DenyReason::GuardBudget),
-                witness: None,
-            });
-        };
-        *budget = left;
-        let next = levels.get(state.depth.min(levels.len())).copied();
-        let tail = levels.last() == Some(&"#") && state.depth + 1 >= levels.len();
-        let may_end =
-            state.depth > 0 && (state.depth == levels.len() || tail) && !is_empty_name(&state);
-        if may_end {
-            check_end(rules, &state, wildcard)?;
-        }
-        let settled = state.live.iter().all(|live| live.past_hash);
-        if tail && may_end && settled {
-            // Whatever follows, the same rules match.
+    let levels: SmallVec<[&str; 16]> = filter.split('/').collect();
+    // Where a wildcard was met and the words that rules name there are still to be tried.
+    let mut waiting: SmallVec<[State<'_>; 4]> = SmallVec::new();
+    let mut untried: SmallVec<[State<'_>; 4]> = SmallVec::new();
+    untried.push(State {
+        path: SmallVec::new(),
+        live: rules
+            .in_order()
+            .filter(|rule| rule.matters(wanted))
+            .map(|rule| Live {
+                rule,
+                past_hash: false,
+            })
+            .collect(),
+    });
+    let proof = Proof {
+        rules,
+        wanted,
+        wildcard: levels.iter().any(|level| matches!(*level, "+" | "#")),
+    };
+    loop {
+        let Some(mut state) = untried.pop() else {
+            let Some(state) = waiting.pop() else {
+                return Ok(());
+            };
+            untried.extend(
+                alphabet(&state)
+                    .into_iter()
+                    .map(|word| state.advanced(word)),
+            );
             continue;
-        }
-        match if tail { Some("#") } else { next } {
-            None => {}
-            Some("+" | "#") => {
-                for symbol in alphabet(rules, &state).into_iter().chain([Symbol::Fresh]) {
-                    stack.push(advance(rules, &state, symbol));
-                }
+        };
+        // What is literal needs no other state.
+        loop {
+            let depth = state.path.len();
+            let steps = 1 + state.live.len() / 16;
+            let Some(left) = budget.checked_sub(steps) else {
+                *budget = 0;
+                return Err(NotContained {
+                    denial: Denial::new(DenyReason::GuardBudget),
+                    witness: None,
+                });
+            };
+            *budget = left;
+            let tail = levels.last() == Some(&"#") && depth + 1 >= levels.len();
+            let may_end = depth > 0 && (depth == levels.len() || tail) && !is_empty_name(&state);
+            if may_end {
+                proof.check_end(&state)?;
             }
-            Some(literal) => stack.push(advance(rules, &state, Symbol::Literal(literal))),
+            let settled = state.live.iter().all(|live| live.past_hash);
+            if tail && may_end && settled {
+                // Whatever follows, the same rules match.
+                break;
+            }
+            match if tail {
+                Some("#")
+            } else {
+                levels.get(depth).copied()
+            } {
+                None => break,
+                Some("+" | "#") => {
+                    // A word that no rule names is refused most often.
+                    let fresh = state.advanced(Symbol::Fresh);
+                    waiting.push(std::mem::replace(&mut state, fresh));
+                }
+                Some(literal) => state.advance(Symbol::Literal(literal)),
+            }
         }
     }
-    Ok(())
 }
 
 /// One empty level alone is no Topic Name [MQTT-4.7.3-1]: nothing can be published to it.
 fn is_empty_name(state: &State<'_>) -> bool {
-    state.depth == 1
-        && state
-            .path
-            .as_ref()
-            .is_some_and(|step| step.symbol == Symbol::Literal(""))
+    matches!(state.path.as_slice(), [Symbol::Literal("")])
 }
 
-fn all(rules: &Rules) -> Vec<Live> {
-    let mut live = Vec::new();
-    for (list, bound) in rules.lists.iter().enumerate() {
-        for index in 0..bound.len() {
-            live.push(Live {
-                list: u8::from(list == 1),
-                index: u32::try_from(index).unwrap_or(u32::MAX),
-                past_hash: false,
-            });
-        }
-    }
-    live
-}
-
-fn rule(rules: &Rules, live: Live) -> Option<&BoundRule> {
-    rules
-        .lists
-        .get(usize::from(live.list))?
-        .get(usize::try_from(live.index).ok()?)
-}
-
-/// The literals that rules in play name at this level. At the first one a wildcard of the filter
-/// does not reach those that begin with `$`.
-fn alphabet<'a>(rules: &'a Rules, state: &State<'_>) -> Vec<Symbol<'a>> {
-    let mut literals: Vec<&str> = state
+/// The words that rules in play name at this level. At the first one a wildcard of the filter does
+/// not reach those that begin with `$`.
+fn alphabet<'a>(state: &State<'a>) -> SmallVec<[Symbol<'a>; 16]> {
+    let depth = state.path.len();
+    let mut words: SmallVec<[Symbol<'a>; 16]> = state
         .live
         .iter()
         .filter(|live| !live.past_hash)
-        .filter_map(|live| match rule(rules, *live)?.levels.get(state.depth)? {
-            Level::Literal(literal) => Some(&**literal),
+        .filter_map(|live| match live.rule.levels.get(depth)? {
+            Level::Literal(word) => Some((&**word, Symbol::Literal(word))),
+            Level::Prefix(word) => Some((&**word, Symbol::Behind(word))),
             Level::Plus | Level::Hash => None,
         })
-        .filter(|literal| state.depth > 0 || !literal.starts_with('$'))
+        .filter(|(word, _)| depth > 0 || !word.starts_with('$'))
+        .map(|(_, symbol)| symbol)
         .collect();
-    literals.sort_unstable();
-    literals.dedup();
-    literals.into_iter().map(Symbol::Literal).collect()
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
-fn advance<'a>(rules: &Rules, state: &State<'a>, symbol: Symbol<'a>) -> State<'a> {
-    let reserved =
-        state.depth == 0 && matches!(symbol, Symbol::Literal(text) if text.starts_with('$'));
-    let live = state
-        .live
-        .iter()
-        .filter_map(|live| {
-            if live.past_hash {
-                return Some(*live);
+impl<'a> State<'a> {
+    fn advanced(&self, symbol: Symbol<'a>) -> Self {
+        let depth = self.path.len();
+        let mut path = self.path.clone();
+        path.push(symbol);
+        let live = self.live.iter();
+        Self {
+            live: live.filter_map(|live| step(*live, depth, symbol)).collect(),
+            path,
+        }
+    }
+
+    /// As [`State::advanced`], in place.
+    fn advance(&mut self, symbol: Symbol<'a>) {
+        let depth = self.path.len();
+        self.path.push(symbol);
+        let mut kept = 0;
+        for index in 0..self.live.len() {
+            if let Some(live) = step(self.live[index], depth, symbol) {
+                self.live[kept] = live;
+                kept += 1;
             }
-            match (rule(rules, *live)?.levels.get(state.depth)?, symbol) {
-                (Level::Hash | Level::Plus, _) if reserved => None,
-                (Level::Hash, _) => Some(Live {
-                    past_hash: true,
-                    ..*live
-                }),
-                (Level::Plus, _) => Some(*live),
-                (Level::Literal(want), Symbol::Literal(have)) if **want == *have => Some(*live),
-                (Level::Literal(_), _) => None,
-            }
-        })
-        .collect();
-    State {
-        depth: state.depth + 1,
-        live,
-        path: Some(std::rc::Rc::new(Step {
-            symbol,
-            before: state.path.clone(),
-        })),
+        }
+        self.live.truncate(kept);
     }
 }
 
-/// Asks the rules about the topics that end here.
-fn check_end(rules: &Rules, state: &State<'_>, wildcard: bool) -> Result<(), NotContained> {
-    let decided = rules.decide_by(false, |list, index, rule| {
-        state
-            .live
-            .iter()
-            .find(|live| usize::from(live.list) == list && usize::try_from(live.index) == Ok(index))
-            .is_some_and(|live| {
-                live.past_hash
-                    || rule.levels.len() == state.depth
-                    // `a/#` also matches `a`.
-                    || (rule.levels.len() == state.depth + 1
-                        && rule.levels.last() == Some(&Level::Hash))
-            })
-    });
-    match decided {
-        Decided::Allowed(_) => Ok(()),
-        Decided::Denied(reason, line) => Err(NotContained {
-            denial: rules.denial(
-                if wildcard {
-                    DenyReason::Wildcard
-                } else {
-                    reason
-                },
-                line,
-            ),
-            witness: Some(witness(state)),
-        }),
+/// What becomes of a rule where topics have this word at this level.
+fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>> {
+    if live.past_hash {
+        return Some(live);
+    }
+    let level = live.rule.levels.get(depth)?;
+    let stays = match (level, symbol) {
+        (Level::Hash | Level::Plus, Symbol::Literal(word)) => depth > 0 || !word.starts_with('$'),
+        (Level::Hash | Level::Plus, _) => true,
+        (level, Symbol::Literal(word)) => level.takes(word),
+        (Level::Prefix(prefix), Symbol::Behind(word)) => word.starts_with(&**prefix),
+        (Level::Literal(_) | Level::Prefix(_), _) => false,
+    };
+    stays.then_some(Live {
+        past_hash: *level == Level::Hash,
+        ..live
+    })
+}
+
+/// What is to be proved.
+struct Proof<'a> {
+    rules: &'a Rules,
+    wanted: Wanted,
+    wildcard: bool,
+}
+
+impl Proof<'_> {
+    /// Asks the rules about the topics that end here.
+    fn check_end(&self, state: &State<'_>) -> Result<(), NotContained> {
+        let depth = state.path.len();
+        let matching = state.live.iter().filter(|live| {
+            let levels = &live.rule.levels;
+            live.past_hash
+                || levels.len() == depth
+                // `a/#` also matches `a`.
+                || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
+        });
+        let rules = matching.map(|live| live.rule);
+        match self.rules.decide_among(self.wanted, rules) {
+            Decided::Allowed(_) => Ok(()),
+            Decided::Denied(reason, place) => {
+                let reason = match reason {
+                    // Of one topic it is known why it is denied; of many only that one is.
+                    _ if !self.wildcard => reason,
+                    DenyReason::RuleQos => reason,
+                    _ => DenyReason::Wildcard,
+                };
+                Err(NotContained {
+                    denial: self.rules.denial(reason, place),
+                    witness: Some(witness(state)),
+                })
+            }
+        }
     }
 }
 
 /// A topic of this set, with a made-up word where none of the rules names one.
 fn witness(state: &State<'_>) -> String {
-    let mut levels = Vec::new();
-    let mut step = state.path.as_deref();
-    while let Some(here) = step {
-        levels.push(match here.symbol {
-            Symbol::Literal(text) => text,
-            Symbol::Fresh => "something",
-        });
-        step = here.before.as_deref();
+    let mut topic = String::new();
+    for (depth, symbol) in state.path.iter().enumerate() {
+        if depth > 0 {
+            topic.push('/');
+        }
+        match symbol {
+            Symbol::Literal(word) => topic.push_str(word),
+            Symbol::Behind(word) => {
+                topic.push_str(word);
+                topic.push_str("something");
+            }
+            Symbol::Fresh => topic.push_str("something"),
+        }
     }
-    levels.reverse();
-    levels.join("/")
+    topic
 }

@@ -67,6 +67,9 @@ deny_reasons! {
     DenyRule, "deny_rule", NOT_AUTHORIZED, "a deny rule covers this topic";
     ReadOnly, "read_only", NOT_AUTHORIZED, "the matching rules grant read but not write";
     WriteOnly, "write_only", NOT_AUTHORIZED, "the matching rules grant write but not read";
+    SubscribeOnly, "subscribe_only", NOT_AUTHORIZED, "the matching rules grant to subscribe but not to read";
+    RuleQos, "rule_qos", NOT_AUTHORIZED, "the matching rules grant a lower QoS";
+    ResponseTopic, "response_topic", NOT_AUTHORIZED, "the client may not read the Response Topic it names";
     Wildcard, "wildcard", NOT_AUTHORIZED, "the filter also matches topics that are not granted";
     GuardBudget, "guard_budget", NOT_AUTHORIZED, "the proof for this filter took too many steps";
     Reserved, "reserved", NOT_AUTHORIZED, "topics that begin with $SYS or $CONTROL are closed unless granted";
@@ -75,6 +78,7 @@ deny_reasons! {
     AnonymousForbidden, "anonymous", NOT_AUTHORIZED, "the listener does not allow anonymous clients";
     NoCertificate, "no_certificate", BAD_USER_NAME_OR_PASSWORD, "the listener takes the identity from a client certificate and none was presented";
     BadCertificateIdentity, "certificate_identity", NOT_AUTHORIZED, "the certificate holds no identity that can be used";
+    UserDisabled, "user_disabled", BAD_USER_NAME_OR_PASSWORD, "the user is disabled";
     AuthUnavailable, "auth_unavailable", SERVER_UNAVAILABLE, "the authentication could not be completed";
     AuthBusy, "auth_busy", SERVER_BUSY, "too many authentications are waiting";
     TokenMalformed, "token_malformed", BAD_USER_NAME_OR_PASSWORD, "the token is none that can be read";

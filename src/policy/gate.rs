@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::message::{Author, Delivery, Message, Subscription};
+use crate::codec::QoS;
+use crate::message::{Author, Delivery, Grants, Groups, Message, Subscription, Tokens};
 use crate::topic::{TopicFilter, TopicName};
 
 use super::containment::STEP_BUDGET;
 use super::limits::{Budget, Rate, Spent, TokenBucket};
 use super::request::{Action, Observer, Request, Who};
-use super::rights::{Granted, Policy, Rights};
+use super::rights::{Granted, Policy, Principal, Rights};
 use super::{BudgetSettings, Denial, DenyReason, RateAction};
 
 /// Something the gate let through.
@@ -69,6 +70,8 @@ pub struct Client {
     proved: bool,
     /// The topic the client published to last, if it was allowed to by `rights`.
     last_allowed: Option<TopicName>,
+    /// The Response Topic it named last, if it was allowed to.
+    last_response: Option<Box<str>>,
     /// A rate refusal was told already and no message has passed since.
     throttled: bool,
 }
@@ -89,19 +92,49 @@ impl Client {
         self.budget.set(settings);
     }
 
+    /// Its proof of identity names other groups, or brings other rules along, than before. Its
+    /// rights are bound again at its next request. False if they are the same.
+    pub fn set_identity(&mut self, groups: Groups, grants: Option<Arc<Grants>>) -> bool {
+        if self.who.groups == groups && self.who.grants == grants {
+            return false;
+        }
+        self.who = Arc::new(Who {
+            groups,
+            grants,
+            ..Who::clone(&self.who)
+        });
+        // That of no policy.
+        self.rights.generation = 0;
+        true
+    }
+
+    /// The session has other topic tokens than before: rights are bound again at the next request.
+    pub fn set_tokens(&mut self, tokens: Tokens) {
+        self.who = Arc::new(Who {
+            tokens,
+            ..Who::clone(&self.who)
+        });
+        self.rights.generation = 0;
+    }
+
+    /// Whether it may be sent what waits for it.
+    pub fn may_take(&self, delivery: &Delivery) -> bool {
+        self.may_receive(delivery.message.topic.as_str()) || is_for_it_alone(delivery)
+    }
+
     /// Whether it may be sent messages of this topic.
     pub fn may_receive(&self, topic: &str) -> bool {
         self.rights.may_receive(topic)
     }
 
     /// Judges a filter. Proofs cost time that others wait for, so a client has only so many steps.
-    fn prove(&mut self, filter: &TopicFilter, now: Instant) -> Result<Granted, Denial> {
+    fn prove(&mut self, filter: &TopicFilter, qos: QoS, now: Instant) -> Result<Granted, Denial> {
         let steps = match self.proofs.check(1, now) {
             Ok(()) => STEP_BUDGET,
             Err(_) => 0,
         };
         let mut left = steps;
-        let judged = self.rights.subscribe_within(filter, &mut left);
+        let judged = self.rights.subscribe_within(filter, qos, &mut left);
         self.proofs.take((steps - left) as u64, now);
         judged
     }
@@ -121,6 +154,13 @@ const PROOFS: Rate = Rate {
     per_second: 100_000,
     burst: 400_000,
 };
+
+/// What the broker tells one client and no other: nobody else can publish there, and it is routed to
+/// nobody.
+fn is_for_it_alone(delivery: &Delivery) -> bool {
+    let message = &delivery.message;
+    message.author.listener.is_none() && message.topic.as_str().ends_with("$me/token")
+}
 
 /// See the module.
 pub struct Gate {
@@ -166,11 +206,7 @@ impl Gate {
     /// Admits an authenticated client to be judged. It has no subscription yet; one that goes on
     /// with an earlier session needs [`Gate::recheck`] before anything is delivered to it.
     pub fn client(&self, who: Who, budget: BudgetSettings) -> Client {
-        let rights = self.rights_of(
-            who.username.as_deref(),
-            who.client_id.as_str(),
-            who.listener,
-        );
+        let rights = self.rights_of(&Principal::from(&who), who.listener);
         Client {
             who: Arc::new(who),
             rights,
@@ -178,12 +214,13 @@ impl Gate {
             proofs: TokenBucket::new(PROOFS),
             proved: true,
             last_allowed: None,
+            last_response: None,
             throttled: false,
         }
     }
 
-    fn rights_of(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
-        self.policy.load().bind(username, client_id, listener)
+    fn rights_of(&self, principal: &Principal<'_>, listener: u16) -> Rights {
+        self.policy.load().bind(principal, listener)
     }
 
     /// Binds the client's rights again if the policy has changed.
@@ -197,14 +234,11 @@ impl Gate {
     #[cold]
     fn rebind(&self, client: &mut Client) {
         let who = &client.who;
-        client.rights = self.rights_of(
-            who.username.as_deref(),
-            who.client_id.as_str(),
-            who.listener,
-        );
+        client.rights = self.rights_of(&Principal::from(&**who), who.listener);
         // Until its subscriptions are proved again each delivery is judged by itself.
         client.proved = false;
         client.last_allowed = None;
+        client.last_response = None;
     }
 
     /// May the client publish this?
@@ -223,9 +257,12 @@ impl Gate {
         if client.last_allowed.as_ref() == Some(&message.topic) {
             return Decision::Admit(Admitted(message));
         }
-        match client.rights.publish(message.topic.as_str()) {
+        match client.rights.publish(message.topic.as_str(), message.qos) {
             Ok(_) => {
-                client.last_allowed = Some(message.topic.clone());
+                // Where rules tell QoS apart, the next message may be another matter.
+                if !client.rights.limits_qos() {
+                    client.last_allowed = Some(message.topic.clone());
+                }
                 Decision::Admit(Admitted(message))
             }
             Err(denial) => {
@@ -279,12 +316,13 @@ impl Gate {
     pub fn subscribe(
         &self,
         client: &mut Client,
-        subscription: Subscription,
+        mut subscription: Subscription,
         now: Instant,
     ) -> Decision<Subscription> {
         self.refresh(client);
-        match client.prove(&subscription.filter.filter, now) {
+        match client.prove(&subscription.filter.filter, subscription.qos, now) {
             Ok(granted) => {
+                subscription.qos = granted.qos;
                 client.proved &= granted.proved;
                 if let Some(denial) = granted.would_deny {
                     let text = subscription.filter.to_string();
@@ -307,10 +345,37 @@ impl Gate {
     #[inline]
     pub fn deliver(&self, client: &mut Client, delivery: Delivery) -> Option<Admitted<Delivery>> {
         self.refresh(client);
-        if client.proved || client.rights.may_receive(delivery.message.topic.as_str()) {
+        if client.proved || client.may_take(&delivery) {
             Some(Admitted(delivery))
         } else {
             None
+        }
+    }
+
+    /// May the client name this topic as the one where answers to its message are to go? Only one that
+    /// it may read itself: else it could have an answer sent into another's hands.
+    ///
+    /// # Errors
+    /// The refusal; the observer has been told.
+    pub fn response_topic(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
+        self.refresh(client);
+        if client.last_response.as_deref() == Some(topic) {
+            return Ok(());
+        }
+        match client.rights.deliver(topic) {
+            Ok(_) => {
+                client.last_response = Some(topic.into());
+                Ok(())
+            }
+            Err(denial) => {
+                let denial = Denial {
+                    reason: DenyReason::ResponseTopic,
+                    ..denial
+                };
+                self.observer
+                    .denied(&client.request(Action::Publish, topic), &denial);
+                Err(denial)
+            }
         }
     }
 
@@ -319,9 +384,9 @@ impl Gate {
     ///
     /// # Errors
     /// The refusal; the observer has been told.
-    pub fn check_will(&self, client: &mut Client, topic: &str) -> Result<(), Denial> {
+    pub fn check_will(&self, client: &mut Client, topic: &str, qos: QoS) -> Result<(), Denial> {
         self.refresh(client);
-        match client.rights.publish(topic) {
+        match client.rights.publish(topic, qos) {
             Ok(_) => Ok(()),
             Err(denial) => {
                 self.observer
@@ -333,7 +398,7 @@ impl Gate {
 
     /// May this will be published now? Rights may have changed since CONNECT.
     pub fn will(&self, client: &mut Client, message: Message) -> Decision<Message> {
-        match self.check_will(client, message.topic.as_str()) {
+        match self.check_will(client, message.topic.as_str(), message.qos) {
             Ok(()) => Decision::Admit(Admitted(message)),
             Err(denial) => Decision::Deny(denial),
         }
@@ -347,11 +412,7 @@ impl Gate {
     /// May the author of a retained message still write its topic (`check_retain_source`)?
     pub fn author_rights(&self, author: &Author) -> Option<Rights> {
         let listener = author.listener?;
-        Some(self.rights_of(
-            author.username.as_deref(),
-            author.client_id.as_str(),
-            listener,
-        ))
+        Some(self.rights_of(&Principal::from(author), listener))
     }
 
     /// The policy has changed, or a session goes on with this client: judges the subscriptions again
@@ -373,7 +434,11 @@ impl Gate {
                 proved = false;
                 break;
             }
-            match client.prove(&subscription.filter.filter, now) {
+            match client.prove(&subscription.filter.filter, subscription.qos, now) {
+                // To go on with a lower QoS would need the client to know.
+                Ok(granted) if granted.qos < subscription.qos => {
+                    lost.push((subscription.clone(), Denial::new(DenyReason::RuleQos)));
+                }
                 Ok(granted) => proved &= granted.proved,
                 Err(denial) => lost.push((subscription.clone(), denial)),
             }

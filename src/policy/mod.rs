@@ -14,6 +14,7 @@ mod containment;
 mod denial;
 mod gate;
 mod limits;
+mod members;
 mod request;
 mod rights;
 
@@ -27,5 +28,6 @@ pub use containment::STEP_BUDGET;
 pub use denial::{Denial, DenyReason, RuleId};
 pub use gate::{Admitted, Client, Decision, Gate};
 pub use limits::{BudgetSettings, Rate, RateAction, TokenBucket};
+pub use members::Members;
 pub use request::{Action, Observer, Request, Who};
-pub use rights::{Explanation, Granted, Policy, Rights, SubscribeGuard};
+pub use rights::{Explanation, Granted, ListenerPolicy, Policy, Principal, Rights, SubscribeGuard};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codec::Version;
-use crate::message::ClientId;
+use crate::message::{ClientId, Grants, Groups, Tokens};
 
 use super::Denial;
 
@@ -15,6 +15,12 @@ pub struct Who {
     pub client_id: ClientId,
     /// Authenticated user name; `None` for an anonymous client.
     pub username: Option<Arc<str>>,
+    /// The groups that its proof of identity named; the group file may know more.
+    pub groups: Groups,
+    /// The rules that its proof of identity brought along.
+    pub grants: Option<Arc<Grants>>,
+    /// The topic tokens of its session; none before it has one.
+    pub tokens: Tokens,
     /// Where it comes from; `None` for the broker itself.
     pub address: Option<SocketAddr>,
     /// Index of the listener.

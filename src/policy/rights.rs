@@ -1,11 +1,16 @@
 //! One generation of the policy, and what it means for one client.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::codec::QoS;
+use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
-use super::acl::{AclFile, Decided, Rules};
-use super::containment::{self, STEP_BUDGET};
+use super::acl::{AclFile, Decided, Rules, Wanted};
+use super::containment::{self, NotContained, STEP_BUDGET};
+use super::members::Members;
+use super::request::Who;
 use super::{Denial, DenyReason, RuleId};
 
 /// `subscribe_guard`: what a subscription that is not wholly granted meets.
@@ -20,13 +25,76 @@ pub enum SubscribeGuard {
     Report,
 }
 
+/// What holds for the clients of one listener.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerPolicy {
+    /// `acl_file`; `None` means that none is configured and all is allowed.
+    pub acl: Option<Arc<AclFile>>,
+    /// `group_file`, and the groups of the users file.
+    pub members: Arc<Members>,
+    /// `subscribe_guard`.
+    pub guard: SubscribeGuard,
+}
+
+/// Somebody, as far as rules ask.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Principal<'a> {
+    /// Authenticated user name; `None` for an anonymous client.
+    pub username: Option<&'a str>,
+    /// Client Identifier.
+    pub client_id: &'a str,
+    /// The groups that its proof of identity named.
+    pub groups: Option<&'a Groups>,
+    /// The rules that its proof of identity brought along.
+    pub grants: Option<&'a Grants>,
+    /// Where it connects from.
+    pub address: Option<IpAddr>,
+    /// Its topic tokens, the newest first: what `%t` stands for.
+    pub tokens: &'a [Arc<str>],
+}
+
+impl<'a> Principal<'a> {
+    /// Somebody without anything that a proof of identity adds.
+    pub fn new(username: Option<&'a str>, client_id: &'a str) -> Self {
+        Self {
+            username,
+            client_id,
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> From<&'a Who> for Principal<'a> {
+    fn from(who: &'a Who) -> Self {
+        Self {
+            username: who.username.as_deref(),
+            client_id: who.client_id.as_str(),
+            groups: Some(&who.groups),
+            grants: who.grants.as_deref(),
+            address: who.address.map(|peer| peer.ip()),
+            tokens: &who.tokens,
+        }
+    }
+}
+
+impl<'a> From<&'a Author> for Principal<'a> {
+    fn from(author: &'a Author) -> Self {
+        Self {
+            username: author.username.as_deref(),
+            client_id: author.client_id.as_str(),
+            groups: Some(&author.groups),
+            grants: author.grants.as_deref(),
+            address: author.address,
+            tokens: &author.tokens,
+        }
+    }
+}
+
 /// One immutable generation of all rules.
 #[derive(Debug)]
 pub struct Policy {
-    /// The ACL of each listener; `None` means that none is configured and all is allowed.
-    pub acls: Vec<Option<Arc<AclFile>>>,
-    /// The guard.
-    pub guard: SubscribeGuard,
+    /// By the number of the listener.
+    pub listeners: Vec<ListenerPolicy>,
     /// `max_topic_levels`.
     pub max_topic_levels: usize,
     /// Set by the gate; every change makes it larger.
@@ -40,29 +108,41 @@ impl Policy {
         guard: SubscribeGuard,
         max_topic_levels: usize,
     ) -> Self {
-        Self {
-            acls,
+        let listeners = acls.into_iter().map(|acl| ListenerPolicy {
+            acl,
             guard,
+            ..ListenerPolicy::default()
+        });
+        Self::of(listeners.collect(), max_topic_levels)
+    }
+
+    /// A policy for listeners each with its own rules, groups and guard.
+    pub fn of(listeners: Vec<ListenerPolicy>, max_topic_levels: usize) -> Self {
+        Self {
+            listeners,
             max_topic_levels,
             generation: 0,
         }
     }
 
     /// What this policy means for a client.
-    pub fn bind(&self, username: Option<&str>, client_id: &str, listener: u16) -> Rights {
-        let rules = match self.acls.get(usize::from(listener)) {
-            Some(None) => None,
-            Some(Some(file)) => Some(Rules::bind(file, username, client_id)),
+    pub fn bind(&self, principal: &Principal<'_>, listener: u16) -> Rights {
+        let listener = self.listeners.get(usize::from(listener));
+        let guard = listener.map(|listener| listener.guard);
+        let rules = match listener {
+            Some(ListenerPolicy { acl: None, .. }) if principal.grants.is_none() => None,
+            Some(ListenerPolicy { acl, members, .. }) => {
+                let none = Groups::default();
+                let proved = principal.groups.unwrap_or(&none);
+                let groups = members.groups_of(principal.username, proved);
+                Some(Rules::bind(acl.as_deref(), principal, &groups))
+            }
             // A listener that is not configured any more: closed.
-            None => Some(Rules {
-                file: Arc::from("(no listener)"),
-                lists: [Box::default(), Box::default()],
-                unbindable: false,
-            }),
+            None => Some(Rules::closed("(no listener)")),
         };
         Rights {
             rules,
-            guard: self.guard,
+            guard: guard.unwrap_or_default(),
             max_topic_levels: self.max_topic_levels,
             generation: self.generation,
         }
@@ -75,7 +155,7 @@ pub struct Rights {
     rules: Option<Rules>,
     guard: SubscribeGuard,
     max_topic_levels: usize,
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// How a subscription was granted.
@@ -83,6 +163,8 @@ pub struct Rights {
 pub struct Granted {
     /// Every topic of the filter is allowed: deliveries need no check while the generation holds.
     pub proved: bool,
+    /// With at most this QoS (`max_qos` of rules).
+    pub qos: QoS,
     /// What `strict` would have said.
     pub would_deny: Option<Denial>,
 }
@@ -106,18 +188,19 @@ impl Rights {
         self.generation
     }
 
-    /// Whether the client may publish to the valid Topic Name; names the rule that says so.
+    /// Whether the client may publish to the valid Topic Name with this QoS; names the rule that
+    /// says so.
     ///
     /// # Errors
     /// The refusal.
-    pub fn publish(&self, topic: &str) -> Result<Option<RuleId>, Denial> {
+    pub fn publish(&self, topic: &str, qos: QoS) -> Result<Option<RuleId>, Denial> {
         if level_count(topic) > self.max_topic_levels {
             return Err(Denial::new(DenyReason::TopicLevels));
         }
         if is_closed_for_writing(topic) {
             return Err(Denial::new(DenyReason::Reserved));
         }
-        self.decide(topic, true)
+        self.decide(topic, Wanted::Write(qos.bits()))
     }
 
     /// Whether the client may be sent a message of this topic.
@@ -125,79 +208,110 @@ impl Rights {
     /// # Errors
     /// The refusal.
     pub fn deliver(&self, topic: &str) -> Result<Option<RuleId>, Denial> {
-        self.decide(topic, false)
+        self.decide(topic, Wanted::Read(0))
     }
 
-    fn decide(&self, topic: &str, write: bool) -> Result<Option<RuleId>, Denial> {
+    fn decide(&self, topic: &str, wanted: Wanted) -> Result<Option<RuleId>, Denial> {
         let Some(rules) = &self.rules else {
             return Ok(None);
         };
-        match rules.decide(topic, write) {
-            Decided::Allowed(line) => Ok(Some(rules.rule_id(line))),
-            Decided::Denied(reason, line) => Err(rules.denial(reserved(reason, topic), line)),
+        match rules.decide(topic, wanted) {
+            Decided::Allowed(place) => Ok(Some(rules.rule_id(place))),
+            Decided::Denied(reason, place) => Err(rules.denial(reserved(reason, topic), place)),
         }
+    }
+
+    /// Whether what may be published to a topic depends on the QoS.
+    pub(super) fn limits_qos(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.limits_qos)
     }
 
     /// As [`Rights::deliver`], when only the answer is wanted.
     pub(crate) fn may_receive(&self, topic: &str) -> bool {
         self.rules
             .as_ref()
-            .is_none_or(|rules| matches!(rules.decide(topic, false), Decided::Allowed(_)))
+            .is_none_or(|rules| matches!(rules.decide(topic, Wanted::Read(0)), Decided::Allowed(_)))
     }
 
-    /// Whether the client may subscribe.
+    /// Whether the client may subscribe with this QoS, or a lower one.
     ///
     /// # Errors
     /// The refusal; only under the strict guard, or if the filter has too many levels.
-    pub fn subscribe(&self, filter: &TopicFilter) -> Result<Granted, Denial> {
-        self.subscribe_within(filter, &mut { STEP_BUDGET })
+    pub fn subscribe(&self, filter: &TopicFilter, qos: QoS) -> Result<Granted, Denial> {
+        self.subscribe_within(filter, qos, &mut { STEP_BUDGET })
     }
 
     /// As [`Rights::subscribe`], taking the steps of the proof off `budget`.
     pub(crate) fn subscribe_within(
         &self,
         filter: &TopicFilter,
+        qos: QoS,
         budget: &mut usize,
     ) -> Result<Granted, Denial> {
         let text = filter.as_str();
         if level_count(text) > self.max_topic_levels {
             return Err(Denial::new(DenyReason::TopicLevels));
         }
-        let Some(rules) = &self.rules else {
-            return Ok(Granted {
-                proved: true,
-                would_deny: None,
-            });
-        };
-        let denial = match containment::contained(rules, text, budget) {
-            Ok(()) => {
-                return Ok(Granted {
-                    proved: true,
-                    would_deny: None,
-                });
-            }
+        let denial = match self.prove(text, qos, budget) {
+            Ok(granted) => return Ok(granted),
             Err(found) => found.denial,
         };
         let denial = Denial {
             reason: reserved(denial.reason, text),
             ..denial
         };
+        let granted = Granted {
+            proved: false,
+            qos,
+            would_deny: None,
+        };
         match self.guard {
             SubscribeGuard::Strict => Err(denial),
-            SubscribeGuard::Filter => Ok(Granted {
-                proved: false,
-                would_deny: None,
-            }),
+            SubscribeGuard::Filter => Ok(granted),
             SubscribeGuard::Report => Ok(Granted {
-                proved: false,
                 would_deny: Some(denial),
+                ..granted
             }),
+        }
+    }
+
+    /// The highest QoS, up to this one, with which every topic of the filter may be read, or at least
+    /// subscribed to; or why there is none.
+    fn prove(&self, filter: &str, qos: QoS, budget: &mut usize) -> Result<Granted, NotContained> {
+        let granted = |proved, qos| Granted {
+            proved,
+            qos,
+            would_deny: None,
+        };
+        let Some(rules) = &self.rules else {
+            return Ok(granted(true, qos));
+        };
+        let mut first = None;
+        let lowest = if rules.limits_qos { 0 } else { qos.bits() };
+        for level in (lowest..=qos.bits()).rev() {
+            let level_qos = QoS::from_bits(level).unwrap_or(qos);
+            match containment::contained(rules, filter, Wanted::Read(level), budget) {
+                Ok(()) => return Ok(granted(true, level_qos)),
+                // Of the QoS that asks least the reason is the one that counts.
+                Err(found) => first = Some(found),
+            }
+            // Each delivery will be judged by itself.
+            if rules.has_subscribe {
+                match containment::contained(rules, filter, Wanted::Subscribe(level), budget) {
+                    Ok(()) => return Ok(granted(false, level_qos)),
+                    Err(found) => first = Some(found),
+                }
+            }
+        }
+        match first {
+            Some(found) => Err(found),
+            None => Ok(granted(true, qos)),
         }
     }
 
     /// The same decision as [`Rights::publish`], with its reasons.
     pub fn explain_publish(&self, topic: &str) -> Explanation {
-        match self.publish(topic) {
+        match self.publish(topic, QoS::AtMostOnce) {
             Ok(rule) => Explanation {
                 allowed: true,
                 rule,
@@ -216,19 +330,16 @@ impl Rights {
     /// The same decision as [`Rights::subscribe`], with its reasons and, for a refusal, a topic that
     /// would have been read without a right.
     pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
-        let witness = self.rules.as_ref().and_then(|rules| {
-            containment::contained(rules, filter.as_str(), &mut { STEP_BUDGET })
-                .err()
-                .and_then(|found| found.witness)
-        });
-        match self.subscribe(filter) {
+        let proof = self.prove(filter.as_str(), QoS::AtMostOnce, &mut { STEP_BUDGET });
+        let witness = proof.err().and_then(|found| found.witness);
+        match self.subscribe(filter, QoS::AtMostOnce) {
             Ok(granted) => Explanation {
                 allowed: true,
                 // For a filter without wildcards one rule decides; else it may be several.
                 rule: if filter.has_wildcard() || !granted.proved {
                     None
                 } else {
-                    self.decide(filter.as_str(), false).ok().flatten()
+                    self.decide(filter.as_str(), Wanted::Read(0)).ok().flatten()
                 },
                 reason: granted.would_deny.map(|denial| denial.reason),
                 witness,
@@ -243,7 +354,8 @@ impl Rights {
     }
 }
 
-/// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to.
+/// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to, and under
+/// `$me` the broker tells each client what is for it alone.
 /// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
 fn is_closed_for_writing(topic: &str) -> bool {
     let Some(rest) = topic.strip_prefix('$') else {
@@ -252,7 +364,7 @@ fn is_closed_for_writing(topic: &str) -> bool {
     let first = rest.split('/').next().unwrap_or(rest);
     match first {
         "SYS" => !is_bridge_state(topic),
-        "CONTROL" | "share" => true,
+        "CONTROL" | "share" | "me" => true,
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ fn policy(acl: &str, guard: SubscribeGuard) -> Policy {
 }
 
 fn rights(acl: &str, user: Option<&str>, client: &str) -> Rights {
-    policy(acl, SubscribeGuard::Strict).bind(user, client, 0)
+    policy(acl, SubscribeGuard::Strict).bind(&Principal::new(user, client), 0)
 }
 
 fn filter(text: &str) -> TopicFilter {
@@ -28,7 +28,7 @@ fn filter(text: &str) -> TopicFilter {
 }
 
 fn may_subscribe(rights: &Rights, text: &str) -> bool {
-    rights.subscribe(&filter(text)).is_ok()
+    rights.subscribe(&filter(text), QoS::AtMostOnce).is_ok()
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_deny_inside_a_grant_refuses_what_covers_it_and_names_its_line() {
     let rights = rights(acl, Some("u"), "c");
     assert!(may_subscribe(&rights, "a/public/#"));
     let denial = rights
-        .subscribe(&filter("a/#"))
+        .subscribe(&filter("a/#"), QoS::AtMostOnce)
         .expect_err("covers the secret");
     assert_eq!(denial.reason, DenyReason::Wildcard);
     assert_eq!(denial.rule.expect("a rule").to_string(), "acl.conf:3");
@@ -103,7 +103,7 @@ fn wildcards_never_reach_topics_that_begin_with_a_dollar() {
     assert!(may_subscribe(&sys, "$SYS/broker/#"));
     assert!(!may_subscribe(&sys, "#"));
     assert_eq!(
-        sys.publish("$SYS/broker/uptime")
+        sys.publish("$SYS/broker/uptime", QoS::AtMostOnce)
             .expect_err("closed")
             .reason,
         DenyReason::Reserved
@@ -156,12 +156,19 @@ fn names_bind_as_whole_literal_levels_or_not_at_all() {
 #[test]
 fn an_empty_file_denies_everything_and_no_file_allows_everything_but_the_brokers_own() {
     let empty = rights("# nothing\n", Some("u"), "c");
-    assert!(empty.publish("a").is_err() && empty.deliver("a").is_err());
+    assert!(empty.publish("a", QoS::AtMostOnce).is_err() && empty.deliver("a").is_err());
     assert!(!may_subscribe(&empty, "a"));
-    let open = Policy::new(vec![None], SubscribeGuard::Strict, 200).bind(None, "c", 0);
-    assert!(open.publish("a").is_ok() && may_subscribe(&open, "#"));
-    assert!(open.publish("$SYS/x").is_err() && open.publish("$CONTROL/x").is_err());
-    assert!(open.publish("$SYS/broker/connection/b/state").is_ok());
+    let open =
+        Policy::new(vec![None], SubscribeGuard::Strict, 200).bind(&Principal::new(None, "c"), 0);
+    assert!(open.publish("a", QoS::AtMostOnce).is_ok() && may_subscribe(&open, "#"));
+    assert!(
+        open.publish("$SYS/x", QoS::AtMostOnce).is_err()
+            && open.publish("$CONTROL/x", QoS::AtMostOnce).is_err()
+    );
+    assert!(
+        open.publish("$SYS/broker/connection/b/state", QoS::AtMostOnce)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -173,7 +180,7 @@ fn a_rule_file_made_to_be_slow_ends_as_a_refusal() {
     }
     acl.push_str("topic read #\n");
     let denial = rights(&acl, Some("u"), "c")
-        .subscribe(&filter("#"))
+        .subscribe(&filter("#"), QoS::AtMostOnce)
         .expect_err("too long");
     assert!(matches!(
         denial.reason,
@@ -262,6 +269,9 @@ fn gate(acl: &str, guard: SubscribeGuard) -> (Gate, Arc<Told>) {
 
 fn client(gate: &Gate, user: &str, budget: BudgetSettings) -> Client {
     let who = Who {
+        groups: Arc::default(),
+        tokens: Arc::default(),
+        grants: None,
         client_id: ClientId::new("c"),
         username: Some(user.into()),
         address: Some(SocketAddr::from(([127, 0, 0, 1], 1))),
@@ -282,6 +292,10 @@ fn message(topic: &str) -> Message {
         retain: false,
         expires_at: None,
         author: Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("c"),
             username: None,
             listener: Some(0),

@@ -20,6 +20,7 @@ mod outbound;
 mod response_information;
 mod state;
 mod step;
+mod topic_tokens;
 mod will;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use outbound::Sent;
 pub use response_information::ResponseInformation;
 pub use state::SessionState;
 pub use step::{Delivered, Incoming, IncomingTopic, Step, Tally};
+pub use topic_tokens::{TOKEN_TOPIC, TopicTokenSettings, TopicTokens, Turned};
 pub use will::Will;

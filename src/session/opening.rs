@@ -12,6 +12,7 @@ use crate::policy::DenyReason;
 
 use super::available::Available;
 use super::response_information::ResponseInformation;
+use super::topic_tokens::{self, TopicTokenSettings};
 use super::will::Will;
 
 /// What a listener offers its clients. Each field is one directive of the configuration.
@@ -54,6 +55,10 @@ pub struct Settings {
     pub reason_strings: bool,
     /// `response_information`: what a client that asks for it is told.
     pub response_information: Option<ResponseInformation>,
+    /// Draw topic tokens for sessions.
+    pub topic_tokens: Option<TopicTokenSettings>,
+    /// `response_topic_guard`: a Response Topic must be one that its client may read.
+    pub response_topic_guard: bool,
 }
 
 impl Default for Settings {
@@ -77,6 +82,8 @@ impl Default for Settings {
             available: Available::default(),
             reason_strings: false,
             response_information: None,
+            topic_tokens: None,
+            response_topic_guard: false,
         }
     }
 }
@@ -186,13 +193,22 @@ impl Opening {
 
 impl Opening {
     /// The client is known by `username`: what it is told if it asked for Response Information
-    /// [MQTT-3.1.2-28].
-    pub fn identified(&mut self, username: Option<&str>, settings: &Settings) {
+    /// [MQTT-3.1.2-28]. Asked again when its session has a topic token; until then one of the same
+    /// length stands for it.
+    pub fn identified(&mut self, username: Option<&str>, token: Option<&str>, settings: &Settings) {
+        let placeholder;
+        let token = match (token, settings.topic_tokens) {
+            (None, Some(_)) => {
+                placeholder = topic_tokens::placeholder();
+                Some(&*placeholder)
+            }
+            (token, _) => token,
+        };
         self.response_information = settings
             .response_information
             .as_ref()
             .filter(|_| self.request_response_information)
-            .and_then(|information| information.bind(self.client_id.as_str(), username))
+            .and_then(|information| information.bind(self.client_id.as_str(), username, token))
             .map(Into::into);
         // Nobody is kept out for it: it may be left out.
         if self.response_information.is_some() && !self.can_be_answered(settings) {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A prefix of Topic Names with `%c` for the Client Identifier and `%u` for the user name
-/// (`response_information`).
+/// A prefix of Topic Names with `%c` for the Client Identifier, `%u` for the user name and `%t` for
+/// the topic token (`response_information`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseInformation(Box<str>);
 
@@ -21,25 +21,37 @@ impl ResponseInformation {
         }
         let mut rest = template;
         while let Some((_, after)) = rest.split_once('%') {
-            if !after.starts_with(['c', 'u']) {
-                return Err("`%` stands before `c`, the client id, or `u`, the user name");
+            if !after.starts_with(['c', 'u', 't']) {
+                return Err(
+                    "`%` stands before `c`, the client id, `u`, the user name, or `t`, the topic token",
+                );
             }
             rest = after.get(1..).unwrap_or_default();
         }
         Ok(Self(template.into()))
     }
 
+    /// Whether it tells the topic token.
+    pub fn tells_token(&self) -> bool {
+        self.0.contains("%t")
+    }
+
     /// What this client is told; `None` if its names would reach into another client's topics, or it
     /// has no user name where one is asked for. What is bound is never looked at again.
-    pub(super) fn bind(&self, client_id: &str, username: Option<&str>) -> Option<String> {
+    pub(super) fn bind(
+        &self,
+        client_id: &str,
+        username: Option<&str>,
+        token: Option<&str>,
+    ) -> Option<String> {
         let mut bound = String::new();
         let mut rest = &*self.0;
         while let Some((before, after)) = rest.split_once('%') {
             bound.push_str(before);
-            let value = if after.starts_with('u') {
-                username?
-            } else {
-                client_id
+            let value = match after.chars().next() {
+                Some('u') => username?,
+                Some('t') => token?,
+                _ => client_id,
             };
             if value.is_empty() || value.contains(['/', '+', '#']) {
                 return None;

@@ -6,6 +6,7 @@ use crate::message::{Delivery, Subscription};
 
 use super::inbound::Inbound;
 use super::outbound::Outbound;
+use super::topic_tokens::TopicTokens;
 
 /// The Session State: owned by the connection's task while there is one, parked otherwise.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub struct SessionState {
     pub subscriptions: BTreeMap<Box<str>, Subscription>,
     /// Session Expiry Interval in seconds; `u32::MAX` never expires.
     pub expiry_interval_s: u32,
+    /// Its topic tokens, once it has been on a listener that draws them.
+    pub tokens: Option<Box<TopicTokens>>,
 }
 
 impl SessionState {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use portcullis::auth::{
-    Authenticator, AuthenticatorSettings, CacheSettings, CertificateIdentity, CertificateTrust,
-    CredentialCache, Credentials, HashAlgorithm, Identity, PasswordFile, Proof, Secret, StoredHash,
-    Verdict, Verifier,
+    Authenticator, AuthenticatorSettings, CacheSettings, CertificateGroups, CertificateIdentity,
+    CertificateTrust, CredentialCache, Credentials, HashAlgorithm, Identity, PasswordFile, Proof,
+    Provider, Secret, StoredHash, Verdict, Verifier,
 };
+use rcgen::DnType;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -184,8 +185,8 @@ async fn where_the_certificate_is_the_identity_nothing_else_counts() {
             allow_anonymous: true,
             identity: Some(identity),
             passwords: users(&["alice"]),
-            tokens: None,
             certificates: trust(true),
+            ..AuthenticatorSettings::default()
         });
         // The user name alice of CONNECT is dropped, and so is its wrong password.
         let bob = with_certificate(certificate("bob"));
@@ -199,8 +200,7 @@ async fn without_a_certificate_the_identity_is_missing_even_where_none_is_requir
         allow_anonymous: true,
         identity: Some(Identity::CommonName),
         passwords: users(&["alice"]),
-        tokens: None,
-        certificates: None,
+        ..AuthenticatorSettings::default()
     });
     let alice = credentials(Some("alice"), Some("alice"));
     assert_eq!(outcome(&authenticator, alice).await, "no_certificate");
@@ -210,7 +210,6 @@ async fn without_a_certificate_the_identity_is_missing_even_where_none_is_requir
 async fn a_certificate_that_names_nobody_is_refused() {
     let authenticator = authenticator(AuthenticatorSettings {
         identity: Some(Identity::CommonName),
-        tokens: None,
         certificates: trust(true),
         ..AuthenticatorSettings::default()
     });
@@ -227,7 +226,6 @@ async fn a_certificate_that_names_nobody_is_refused() {
 async fn a_required_certificate_does_not_replace_the_password() {
     let authenticator = authenticator(AuthenticatorSettings {
         passwords: users(&["alice"]),
-        tokens: None,
         certificates: trust(true),
         ..AuthenticatorSettings::default()
     });
@@ -246,7 +244,6 @@ async fn a_required_certificate_does_not_replace_the_password() {
 async fn a_resumed_session_is_no_way_around_a_revocation_or_the_end_of_a_certificate() {
     let settings = |certificates| AuthenticatorSettings {
         identity: Some(Identity::CommonName),
-        tokens: None,
         certificates,
         ..AuthenticatorSettings::default()
     };
@@ -290,9 +287,8 @@ async fn anonymous_clients_stay_only_where_anonymous_clients_are_let_in() {
     let settings = |allow_anonymous, passwords, certificates| AuthenticatorSettings {
         allow_anonymous,
         passwords,
-        tokens: None,
         certificates,
-        identity: None,
+        ..AuthenticatorSettings::default()
     };
     let anonymous = proof(settings(true, None, None), credentials(None, None)).await;
     let claimed = proof(settings(true, None, None), credentials(Some("x"), None)).await;
@@ -312,8 +308,8 @@ async fn a_client_whose_certificate_is_revoked_loses_its_connection() {
         identity,
         passwords: users(&["alice"]),
         allow_anonymous: true,
-        tokens: None,
         certificates: trust(answer),
+        ..AuthenticatorSettings::default()
     };
     let by_name = settings(Some(Identity::CommonName), true);
     let by_name = proof(by_name, with_certificate(certificate("bob"))).await;
@@ -358,4 +354,161 @@ fn methods_are_a_closed_set() {
             "none"
         ]
     );
+}
+
+fn chain(providers: &[Provider], settings: AuthenticatorSettings) -> Authenticator {
+    authenticator(AuthenticatorSettings {
+        providers: Some(providers.to_vec()),
+        ..settings
+    })
+}
+
+#[tokio::test]
+async fn the_first_provider_that_knows_a_client_decides_c11() {
+    let settings = || AuthenticatorSettings {
+        passwords: users(&["alice"]),
+        certificates: trust(true),
+        certificate_is_optional: true,
+        ..AuthenticatorSettings::default()
+    };
+    let both = || Credentials {
+        password: Some(Secret::from("alice")),
+        ..with_certificate(certificate("bob"))
+    };
+    let first = chain(&[Provider::Certificate, Provider::Password], settings());
+    assert_eq!(outcome(&first, both()).await, "certificate bob");
+    let second = chain(&[Provider::Password, Provider::Certificate], settings());
+    assert_eq!(outcome(&second, both()).await, "password alice");
+    // No certificate: the certificate has no say, and the password has.
+    let alice = credentials(Some("alice"), Some("alice"));
+    assert_eq!(outcome(&first, alice).await, "password alice");
+    // A wrong password of somebody who is known is an answer: nobody else is asked.
+    let wrong = with_certificate(certificate("bob"));
+    assert_eq!(outcome(&second, wrong).await, "bad_credentials");
+    // An unknown user is left to the next.
+    let unknown = Credentials {
+        username: Some("carol".into()),
+        ..with_certificate(certificate("bob"))
+    };
+    assert_eq!(outcome(&second, unknown).await, "certificate bob");
+}
+
+#[tokio::test]
+async fn whom_no_provider_knows_is_refused_unless_anonymous_clients_may_come_in() {
+    let settings = |allow_anonymous| AuthenticatorSettings {
+        allow_anonymous,
+        passwords: users(&["alice"]),
+        certificates: trust(true),
+        certificate_is_optional: true,
+        ..AuthenticatorSettings::default()
+    };
+    let providers = [Provider::Certificate, Provider::Password];
+    let closed = chain(&providers, settings(false));
+    let open = chain(&providers, settings(true));
+    assert_eq!(outcome(&closed, credentials(None, None)).await, "anonymous");
+    assert_eq!(outcome(&open, credentials(None, None)).await, "anonymous -");
+    for authenticator in [&closed, &open] {
+        let carol = credentials(Some("carol"), Some("carol"));
+        assert_eq!(outcome(authenticator, carol).await, "bad_credentials");
+    }
+    let only = chain(&[Provider::Certificate], settings(true));
+    let named = credentials(Some("alice"), Some("alice"));
+    assert_eq!(outcome(&only, named).await, "no_certificate");
+}
+
+#[tokio::test]
+async fn a_name_is_not_taken_on_trust_where_there_is_anybody_to_ask() {
+    // A listener for tokens and nameless clients: who names itself has to prove it.
+    let tokens = chain(
+        &[Provider::Jwt],
+        AuthenticatorSettings {
+            allow_anonymous: true,
+            ..AuthenticatorSettings::default()
+        },
+    );
+    let admin = credentials(Some("admin"), Some("wrong"));
+    assert_eq!(outcome(&tokens, admin).await, "bad_credentials");
+    assert_eq!(
+        outcome(&tokens, credentials(Some("admin"), None)).await,
+        "bad_credentials"
+    );
+    assert_eq!(
+        outcome(&tokens, credentials(None, None)).await,
+        "anonymous -"
+    );
+}
+
+#[tokio::test]
+async fn who_came_in_by_a_provider_that_is_not_asked_any_more_loses_its_connection() {
+    let file = users(&["alice"]);
+    let settings = |providers: &[Provider]| AuthenticatorSettings {
+        providers: Some(providers.to_vec()),
+        passwords: file.clone(),
+        certificates: trust(true),
+        certificate_is_optional: true,
+        ..AuthenticatorSettings::default()
+    };
+    let alice = credentials(Some("alice"), Some("alice"));
+    let proof = proof(settings(&[Provider::Password]), alice).await;
+    let holds = |providers: &[Provider]| authenticator(settings(providers)).still_holds(&proof);
+    assert!(holds(&[Provider::Password]));
+    assert!(holds(&[Provider::Certificate, Provider::Password]));
+    assert!(!holds(&[Provider::Certificate]));
+    assert!(!holds(&[Provider::Scram]));
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_refused_by_whatever_means_it_comes() {
+    let file = |disabled: bool| {
+        let hash = StoredHash::create(b"alice", HashAlgorithm::Sha512).expect("a hash");
+        let mark = if disabled { "!" } else { "" };
+        let text = format!("alice:{mark}{}\n", hash.as_str());
+        let (file, _) = PasswordFile::parse(text).expect("a valid file");
+        Some(Arc::new(file))
+    };
+    let settings = |disabled| AuthenticatorSettings {
+        passwords: file(disabled),
+        certificates: trust(true),
+        certificate_is_optional: true,
+        providers: Some(vec![Provider::Certificate, Provider::Password]),
+        ..AuthenticatorSettings::default()
+    };
+    let alice = || credentials(Some("alice"), Some("alice"));
+    let refused = authenticator(settings(true));
+    assert_eq!(outcome(&refused, alice()).await, "user_disabled");
+    // A guess is told nothing of it.
+    let guess = credentials(Some("alice"), Some("wrong"));
+    assert_eq!(outcome(&refused, guess).await, "bad_credentials");
+    let by_certificate = with_certificate(certificate("alice"));
+    assert_eq!(outcome(&refused, by_certificate).await, "user_disabled");
+    let by_certificate = proof(settings(false), with_certificate(certificate("alice"))).await;
+    assert!(authenticator(settings(false)).still_holds(&by_certificate));
+    assert!(!authenticator(settings(true)).still_holds(&by_certificate));
+}
+
+#[tokio::test]
+async fn a_certificate_names_groups_only_where_it_names_the_user() {
+    let mut params = params("bob");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationalUnitName, "operators");
+    let bob = || identity(&Authority::new("ca").sign(&params).certificate);
+    let settings = |providers: &[Provider]| AuthenticatorSettings {
+        providers: Some(providers.to_vec()),
+        passwords: users(&["alice"]),
+        certificates: trust(true),
+        certificate_groups: Some(CertificateGroups::OrganizationalUnit),
+        ..AuthenticatorSettings::default()
+    };
+    let by_certificate = settings(&[Provider::Certificate]);
+    let known = proof(by_certificate.clone(), with_certificate(bob())).await;
+    let groups = authenticator(by_certificate).groups(&known);
+    assert_eq!(*groups, [Arc::from("operators")]);
+    let by_password = settings(&[Provider::Password]);
+    let alice = Credentials {
+        password: Some(Secret::from("alice")),
+        ..with_certificate(bob())
+    };
+    let known = proof(by_password.clone(), alice).await;
+    assert!(authenticator(by_password).groups(&known).is_empty());
 }

@@ -8,6 +8,7 @@ use portcullis::auth::jwt::{
     JwtProblem, JwtSettings, KeyError, KeySet, MAX_TOKEN_BYTES, Revoked, Verified,
     looks_like_a_token, name,
 };
+use portcullis::message::Grants;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use serde_json::{Value, json};
 
@@ -59,6 +60,8 @@ fn settings(keys: KeySet) -> JwtSettings {
         audience: vec!["broker".into()],
         username_claim: "sub".into(),
         client_id_claim: None,
+        groups_claim: None,
+        acl_claim: None,
         clock_skew_s: 60,
         max_lifetime_s: None,
         require_jti: false,
@@ -530,5 +533,102 @@ fn nobodys_password_is_taken_for_a_token() {
         b"",
     ] {
         assert!(!looks_like_a_token(password));
+    }
+}
+
+#[test]
+fn a_token_that_settings_of_now_would_refuse_or_read_otherwise_takes_its_client_along() {
+    let issuer = Issuer::ec();
+    let settings = issuer.settings();
+    let verified = verify(&settings, &issuer.token(&claims())).expect("good");
+    let holds = |change: fn(&mut JwtSettings)| {
+        let mut changed = settings.clone();
+        change(&mut changed);
+        changed.still_takes(&verified, NOW_S)
+    };
+    assert!(holds(|_| {}));
+    assert!(holds(|settings| settings.clock_skew_s = 0));
+    assert!(!holds(
+        |settings| settings.algorithms = vec![Algorithm::ES384]
+    ));
+    assert!(!holds(|settings| settings.username_claim = "name".into()));
+    assert!(!holds(
+        |settings| settings.client_id_claim = Some("device".into())
+    ));
+    assert!(!holds(
+        |settings| settings.groups_claim = Some("groups".into())
+    ));
+    assert!(!holds(|settings| settings.acl_claim = Some("mqtt".into())));
+    assert!(!holds(|settings| settings.max_lifetime_s = Some(599)));
+}
+
+#[test]
+fn a_claim_names_groups_by_its_name_or_by_the_path_to_it_c5() {
+    let issuer = Issuer::ec();
+    let groups = |path: &str, claims: Value| {
+        let mut settings = issuer.settings();
+        settings.groups_claim = Some(path.into());
+        verify(&settings, &issuer.token(&claims)).map(|verified| {
+            let names = verified.claims.groups.iter();
+            names.map(|name| name.to_string()).collect::<Vec<_>>()
+        })
+    };
+    let list = with("groups", json!(["b", "a", "b"]));
+    assert_eq!(groups("groups", list).expect("good"), ["a", "b"]);
+    let one = with("groups", json!("a"));
+    assert_eq!(groups("groups", one).expect("good"), ["a"]);
+    let nested = with("realm_access", json!({"roles": ["/staff/night"]}));
+    assert_eq!(
+        groups("realm_access.roles", nested).expect("good"),
+        ["/staff/night"]
+    );
+    let dotted = with("https://example.org/groups", json!(["a"]));
+    assert_eq!(
+        groups("https://example.org/groups", dotted).expect("good"),
+        ["a"]
+    );
+    assert_eq!(groups("groups", claims()).expect("good"), [""; 0]);
+    let many: Vec<String> = (0..257).map(|number| number.to_string()).collect();
+    for wrong in [
+        json!(7),
+        json!([7]),
+        json!({"a": 1}),
+        json!([""]),
+        json!(["a\n"]),
+        json!(many),
+    ] {
+        let told = format!("{wrong}");
+        let refused = groups("groups", with("groups", wrong));
+        assert_eq!(refused, Err(JwtProblem::Claims), "{told}");
+    }
+}
+
+#[test]
+fn a_claim_brings_rules_along_or_the_token_is_refused() {
+    let issuer = Issuer::ec();
+    let mut settings = issuer.settings();
+    settings.acl_claim = Some("mqtt".into());
+    let read = |claim: Value| {
+        let verified = verify(&settings, &issuer.token(&with("mqtt", claim)))?;
+        Ok(verified.claims.grants.expect("rules"))
+    };
+    let grants = read(json!({"publish": ["a/b"], "subscribe": ["c/#", "d/+"]})).expect("good");
+    assert_eq!(grants.publish, ["a/b".into()]);
+    assert_eq!(grants.subscribe, ["c/#".into(), "d/+".into()]);
+    let none = verify(&settings, &issuer.token(&claims())).expect("good");
+    assert_eq!(
+        *none.claims.grants.expect("no rule, which is not no rules"),
+        Grants::default()
+    );
+    for wrong in [
+        json!("a/#"),
+        json!({"publish": "a/#"}),
+        json!({"publish": ["a/#/b"]}),
+        json!({"publish": [""]}),
+        json!({"deny": ["a"]}),
+        json!({"subscribe": vec!["a"; 129]}),
+    ] {
+        let told = wrong.to_string();
+        assert_eq!(read(wrong), Err(JwtProblem::Claims), "{told}");
     }
 }

@@ -59,6 +59,7 @@ impl Place {
     /// client certificates are required.
     pub(crate) fn settings(&self, require_certificate: bool) -> TlsSettings {
         TlsSettings {
+            request_certificate: false,
             certfile: self.path("server.crt"),
             keyfile: self.path("server.key"),
             cafile: require_certificate.then(|| self.path("ca.crt")),

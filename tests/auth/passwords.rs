@@ -1,5 +1,7 @@
 //! Stored hashes and the password file.
 
+use std::sync::Arc;
+
 use portcullis::auth::{HashAlgorithm, HashLimits, HashProblem, PasswordFile, StoredHash};
 use proptest::prelude::*;
 
@@ -354,6 +356,59 @@ fn the_decoy_costs_what_most_users_cost_and_is_nobodys() {
     let (empty, warnings) = PasswordFile::parse("").expect("a file");
     assert!(empty.is_empty() && warnings.is_empty());
     assert_eq!(empty.decoy().algorithm(), HashAlgorithm::default());
+}
+
+#[test]
+fn users_in_json_are_read_with_their_groups_and_whether_they_are_enabled_c15() {
+    let json = format!(
+        r#"{{
+          "users": {{
+            "sensor-001": {{"password_hash": "{CAROL}", "groups": ["zone-a", "sensors"], "enabled": true}},
+            "admin": {{"password_hash": "{ALICE}", "enabled": false}}
+          }}
+        }}"#
+    );
+    let (file, _) = PasswordFile::parse(json).expect("a file");
+    assert_eq!(file.len(), 2);
+    let hash = file.hash_of("sensor-001").expect("a user");
+    assert_eq!(hash.verify(b"secret"), Ok(true));
+    assert!(file.is_disabled("admin") && !file.is_disabled("sensor-001"));
+    let groups: Vec<_> = file.groups().collect();
+    assert_eq!(groups.len(), 1);
+    assert_eq!(groups[0].0, "sensor-001");
+    assert_eq!(**groups[0].1, [Arc::from("sensors"), Arc::from("zone-a")]);
+}
+
+#[test]
+fn what_is_wrong_with_users_in_json_is_told_with_its_place() {
+    let errors = |text: &str| -> Vec<(u32, u32, String)> {
+        let errors = PasswordFile::parse(text).expect_err("wrong");
+        let told = errors.into_iter();
+        told.map(|error| (error.line, error.column, error.message))
+            .collect()
+    };
+    let text = format!(
+        "{{\"users\": {{\n  \"a\": {{\"password_hash\": \"{CAROL}\"}},\n  \"b\": {{\"password_hash\": \"hunter2\"}},\n  \
+         \"c\": {{\"password\": \"x\"}},\n  \"d\": {{\"password_hash\": \"{CAROL}\", \"enable\": true}}\n}}}}"
+    );
+    let found = errors(&text);
+    let places: Vec<_> = found
+        .iter()
+        .map(|(line, column, _)| (*line, *column))
+        .collect();
+    assert_eq!(places, [(3, 3), (4, 3), (5, 3)]);
+    assert!(found[1].2.contains("password_hash") && found[2].2.contains("\"enable\""));
+    assert!(
+        !found
+            .iter()
+            .any(|(.., message)| message.contains("hunter2"))
+    );
+    assert_eq!(errors("{\n \"users\": }")[0].0, 2);
+    assert!(errors("{}")[0].2.contains("no object \"users\""));
+    assert!(errors("{\"users\": {}, \"x\": 1}")[0].2.contains("\"x\""));
+    let twice =
+        format!("{{\"users\": {{\"a\": {{\"password_hash\": \"{CAROL}\"}}, \"a\": {{}}}}}}");
+    assert_eq!(errors(&twice).len(), 1);
 }
 
 proptest! {

@@ -558,3 +558,24 @@ fn a_loopback_name_or_address_is_known_as_such() {
     }
     assert!(Bind::Unix(PathBuf::from("/run/x")).is_loopback());
 }
+
+#[test]
+fn whoever_is_to_be_asked_who_a_client_is_must_have_something_to_answer_by() {
+    let told = |text: &str| errors(&read(text)).join("\n");
+    let chain = "allow_anonymous false\npassword_file p\nauth_provider password\nauth_provider jwt\n\
+                 auth_provider certificate\nlistener 1883 127.0.0.1\n";
+    let found = told(chain);
+    assert!(found.contains(":4:1: error: jwt is to be asked"), "{found}");
+    assert!(
+        found.contains(":5:1: error: certificate is to be asked"),
+        "{found}"
+    );
+    assert!(!found.contains("password is to be asked"), "{found}");
+    let twice = told("password_file p\nauth_provider password\nauth_provider password\n");
+    assert!(
+        twice.contains(":3:15: error: password is asked already"),
+        "{twice}"
+    );
+    let nearest = only_error("auth_provider pasword\n");
+    assert!(nearest.contains("password"), "{nearest}");
+}

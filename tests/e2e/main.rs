@@ -28,5 +28,6 @@ mod shipped;
 mod subscribing;
 mod support;
 mod tokens;
+mod topic_tokens;
 mod websocket_ends;
 mod websockets;

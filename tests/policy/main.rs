@@ -2,3 +2,4 @@
 
 mod resume;
 mod tables;
+mod twin;

@@ -5,14 +5,15 @@
 //! refusal, and without it the answer is yes.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis::codec::Version;
-use portcullis::message::ClientId;
+use portcullis::codec::{QoS, Version};
+use portcullis::message::{ClientId, Grants, group_set};
 use portcullis::policy::acl::AclFile;
 use portcullis::policy::{
-    BudgetSettings, Denial, Gate, Granted, Observer, Policy, Request, Rights, RuleId,
+    BudgetSettings, Denial, Gate, Granted, Observer, Policy, Principal, Request, Rights, RuleId,
     SubscribeGuard, Who,
 };
 use portcullis::topic::{SubscriptionFilter, check_name, matches};
@@ -56,6 +57,19 @@ struct Case {
     user: Option<String>,
     #[serde(default = "client")]
     client: String,
+    /// The groups that its proof of identity names.
+    #[serde(default)]
+    groups: Vec<String>,
+    address: Option<IpAddr>,
+    #[serde(default)]
+    tokens: Vec<String>,
+    /// What its proof of identity lets it publish and subscribe to.
+    may_publish: Option<Vec<String>>,
+    may_subscribe: Option<Vec<String>>,
+    #[serde(default)]
+    qos: u8,
+    /// The QoS of the subscription, where it is not what was asked for.
+    granted: Option<u8>,
     publish: Option<String>,
     deliver: Option<String>,
     subscribe: Option<String>,
@@ -132,6 +146,34 @@ impl Answer {
     }
 }
 
+impl Case {
+    fn qos(&self) -> QoS {
+        QoS::from_bits(self.qos).expect("0, 1 or 2")
+    }
+
+    fn rights(&self, policy: &Policy) -> Rights {
+        let groups = group_set(self.groups.iter().map(String::as_str)).expect("names");
+        let tokens: Vec<Arc<str>> = self.tokens.iter().map(|token| (**token).into()).collect();
+        let list = |filters: &Option<Vec<String>>| {
+            let filters = filters.iter().flatten();
+            filters.map(|filter| (**filter).into()).collect()
+        };
+        let grants = Grants {
+            publish: list(&self.may_publish),
+            subscribe: list(&self.may_subscribe),
+        };
+        let has_grants = self.may_publish.is_some() || self.may_subscribe.is_some();
+        let principal = Principal {
+            groups: Some(&groups),
+            grants: has_grants.then_some(&grants),
+            address: self.address,
+            tokens: &tokens,
+            ..Principal::new(self.user.as_deref(), &self.client)
+        };
+        policy.bind(&principal, 0)
+    }
+}
+
 impl Table {
     fn policy(&self) -> Policy {
         let acl = self.acl.as_ref().map(|text| {
@@ -149,7 +191,7 @@ impl Table {
 
     fn check(&self, wrong: &mut String) {
         for case in &self.cases {
-            let rights = self.policy().bind(case.user.as_deref(), &case.client, 0);
+            let rights = case.rights(&self.policy());
             let answer = self.answer(case, &rights);
             let expected = Answer::expected(case);
             if answer != expected {
@@ -164,7 +206,7 @@ impl Table {
 
     fn answer(&self, case: &Case, rights: &Rights) -> Answer {
         match (&case.publish, &case.deliver, &case.subscribe, &case.will) {
-            (Some(topic), None, None, None) => Answer::of(rights.publish(name(topic))),
+            (Some(topic), None, None, None) => Answer::of(rights.publish(name(topic), case.qos())),
             (None, Some(topic), None, None) => Answer::of(rights.deliver(name(topic))),
             (None, None, Some(filter), None) => self.subscribe(case, rights, filter),
             (None, None, None, Some(topic)) => self.will(case, rights, name(topic)),
@@ -185,9 +227,19 @@ impl Table {
         if case.witness.is_some() {
             assert_eq!(explained.witness, case.witness, "{}: {case:?}", self.rule);
         }
-        match rights.subscribe(&filter) {
-            Ok(Granted { proved, would_deny }) => {
+        match rights.subscribe(&filter, case.qos()) {
+            Ok(Granted {
+                proved,
+                would_deny,
+                qos,
+            }) => {
                 assert!(explained.allowed);
+                assert_eq!(
+                    qos.bits(),
+                    case.granted.unwrap_or(case.qos),
+                    "{}: {case:?}",
+                    self.rule
+                );
                 Answer {
                     denied: None,
                     by: explained.rule.map(|rule| rule.line),
@@ -206,6 +258,9 @@ impl Table {
     fn will(&self, case: &Case, rights: &Rights, topic: &str) -> Answer {
         let gate = Gate::new(self.policy(), Arc::new(Silent));
         let who = Who {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
             client_id: ClientId::new(&case.client),
             username: case.user.as_deref().map(Arc::from),
             address: None,
@@ -215,8 +270,8 @@ impl Table {
             method: "password",
         };
         let mut client = gate.client(who, BudgetSettings::default());
-        match gate.check_will(&mut client, topic) {
-            Ok(()) => Answer::of(rights.publish(topic)),
+        match gate.check_will(&mut client, topic, QoS::AtMostOnce) {
+            Ok(()) => Answer::of(rights.publish(topic, QoS::AtMostOnce)),
             Err(denial) => Answer::of(Err(denial)),
         }
     }
@@ -309,4 +364,9 @@ fn each_moment_has_its_check() {
 #[test]
 fn no_wildcard_enumerates_what_is_not_granted() {
     check("wildcards.toml", 85);
+}
+
+#[test]
+fn files_of_version_2_say_what_mosquittos_cannot() {
+    check("version2.toml", 90);
 }

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::message::{Grants, Groups, group_set};
+use crate::topic::check_filter;
+
 use super::{JwtProblem, JwtSettings};
 
+/// Most filters in each list of the claim with rules.
+const MAX_FILTERS: usize = 128;
 /// Longest user name out of a token, in bytes.
 const MAX_NAME_BYTES: usize = 512;
 
@@ -30,6 +35,10 @@ pub struct Claims {
     pub issued_at_s: Option<u64>,
     /// What the Client Identifier must be, from `clientid_from jwt:CLAIM`.
     pub client_id: Option<Box<str>>,
+    /// The user's groups, from `jwt_groups_claim`.
+    pub groups: Groups,
+    /// Rules, from `jwt_acl_claim`.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Claims {
@@ -62,6 +71,14 @@ impl Claims {
             not_before_s: seconds(object, "nbf")?,
             issued_at_s: seconds(object, "iat")?,
             client_id,
+            groups: match &settings.groups_claim {
+                None => Groups::default(),
+                Some(claim) => groups(member(object, claim))?,
+            },
+            grants: match &settings.acl_claim {
+                None => None,
+                Some(claim) => Some(Arc::new(grants(member(object, claim))?)),
+            },
         })
     }
 
@@ -126,6 +143,57 @@ fn text(object: &Map<String, Value>, name: &str) -> Result<Option<Box<str>>, Jwt
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.as_str().into())),
         Some(_) => Err(JwtProblem::Claims),
     }
+}
+
+/// The claim of this name, or, where none has it, what a path like `realm_access.roles` leads to.
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = object.get(name) {
+        return Some(value);
+    }
+    let (first, rest) = name.split_once('.')?;
+    member(object.get(first)?.as_object()?, rest)
+}
+
+/// A name, or a list of them. A token without the claim belongs to no group.
+fn groups(claim: Option<&Value>) -> Result<Groups, JwtProblem> {
+    let names = match claim {
+        None => Vec::new(),
+        Some(Value::String(name)) => vec![name.as_str()],
+        Some(Value::Array(values)) => strings(values)?,
+        Some(_) => return Err(JwtProblem::Claims),
+    };
+    group_set(names).ok_or(JwtProblem::Claims)
+}
+
+/// `{"publish": [FILTER, …], "subscribe": [FILTER, …]}`. A token without the claim brings no rule
+/// along; one with a claim that is not understood is refused, since it may have been meant to
+/// forbid something.
+fn grants(claim: Option<&Value>) -> Result<Grants, JwtProblem> {
+    let mut grants = Grants::default();
+    let Some(claim) = claim else {
+        return Ok(grants);
+    };
+    for (name, value) in claim.as_object().ok_or(JwtProblem::Claims)? {
+        let list = match name.as_str() {
+            "publish" => &mut grants.publish,
+            "subscribe" => &mut grants.subscribe,
+            _ => return Err(JwtProblem::Claims),
+        };
+        let filters = strings(value.as_array().ok_or(JwtProblem::Claims)?)?;
+        if filters.len() > MAX_FILTERS || filters.iter().any(|one| check_filter(one).is_err()) {
+            return Err(JwtProblem::Claims);
+        }
+        *list = filters.into_iter().map(Into::into).collect();
+    }
+    Ok(grants)
+}
+
+fn strings(values: &[Value]) -> Result<Vec<&str>, JwtProblem> {
+    let text = |value| match value {
+        &Value::String(ref text) => Ok(text.as_str()),
+        _ => Err(JwtProblem::Claims),
+    };
+    values.iter().map(text).collect()
 }
 
 /// `aud`: a string, or a list of them (RFC 7519 section 4.1.3).

@@ -6,7 +6,6 @@
 
 mod claims;
 mod keys;
-mod strict_json;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,6 +17,8 @@ use jsonwebtoken::{Algorithm, crypto};
 use serde_json::{Map, Value};
 
 use crate::policy::DenyReason;
+
+use super::strict_json;
 
 pub use claims::Claims;
 pub use keys::{KeyError, KeyId, KeySet};
@@ -42,6 +43,10 @@ pub struct JwtSettings {
     pub username_claim: String,
     /// `clientid_from jwt:CLAIM`: the claim that the Client Identifier must be equal to.
     pub client_id_claim: Option<String>,
+    /// `jwt_groups_claim`: the claim that names the user's groups.
+    pub groups_claim: Option<String>,
+    /// `jwt_acl_claim`: the claim that holds rules.
+    pub acl_claim: Option<String>,
     /// `jwt_clock_skew` in seconds: how far clocks may be apart.
     pub clock_skew_s: u64,
     /// `jwt_max_lifetime` in seconds, from `iat` to `exp`.
@@ -140,6 +145,19 @@ pub struct Verified {
     pub claims: Claims,
     /// The key that signed it.
     pub key: KeyId,
+    /// The algorithm it is signed with.
+    pub algorithm: Algorithm,
+    /// The claims that were read as user name, Client Identifier, groups and rules.
+    pub names: ClaimNames,
+}
+
+/// Which claims stand for what, by the operator's choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNames {
+    username: String,
+    client_id: Option<String>,
+    groups: Option<String>,
+    acl: Option<String>,
 }
 
 impl Verified {
@@ -206,12 +224,26 @@ impl JwtSettings {
             username: Arc::clone(&claims.username),
             claims,
             key: key.id,
+            algorithm,
+            names: self.names(),
         })
     }
 
-    /// Whether a token that was good under older settings would be good under these.
+    fn names(&self) -> ClaimNames {
+        ClaimNames {
+            username: self.username_claim.clone(),
+            client_id: self.client_id_claim.clone(),
+            groups: self.groups_claim.clone(),
+            acl: self.acl_claim.clone(),
+        }
+    }
+
+    /// Whether a token that was good under older settings would be good under these, and mean the
+    /// same: of the claims that were not read then nothing is known.
     pub fn still_takes(&self, verified: &Verified, now_s: u64) -> bool {
         self.keys.contains(verified.key)
+            && self.algorithms.contains(&verified.algorithm)
+            && verified.names == self.names()
             && verified.claims.check(self, now_s).is_ok()
             && !self.revoked.holds(&verified.claims)
     }
@@ -292,7 +324,7 @@ fn object(part: &str) -> Result<Map<String, Value>, JwtProblem> {
     let bytes = URL_SAFE_NO_PAD
         .decode(part)
         .map_err(|_| JwtProblem::Malformed)?;
-    strict_json::object(&bytes).ok_or(JwtProblem::Malformed)
+    strict_json::object(&bytes).map_err(|_| JwtProblem::Malformed)
 }
 
 impl fmt::Display for JwtProblem {

@@ -230,6 +230,9 @@ impl World {
         let packet = codec::decode_connect(&bytes, &Limits::default()).expect("a valid CONNECT");
         let opening = open(&packet, &hello.session, [7; 16]).expect("accepted");
         let who = Who {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
             client_id: opening.client_id.clone(),
             username: hello.user.map(Arc::from),
             address: None,
@@ -239,6 +242,10 @@ impl World {
             method: "password",
         };
         let author = Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: opening.client_id.clone(),
             username: who.username.clone(),
             listener: Some(hello.listener),
@@ -433,6 +440,10 @@ pub(super) fn message(topic: &str, payload: &str) -> Message {
         retain: false,
         expires_at: None,
         author: Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("nobody"),
             username: None,
             listener: None,

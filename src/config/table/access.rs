@@ -1,11 +1,13 @@
 //! Who may connect, and what they may do.
 
+use crate::auth::Provider;
+use crate::config::Located;
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
 use crate::config::lexer::Line;
-use crate::config::settings::{DeniedPublish, DeniedSubscribe, SubscribeGuard};
+use crate::config::settings::{DeniedPublish, DeniedSubscribe, SecurityGroup, SubscribeGuard};
 use crate::config::table::limits::{auth_failure_limit, seconds};
 use crate::config::table::process::processors;
-use crate::config::value::{Value, ValueError, bool, first, size, text};
+use crate::config::value::{Value, ValueError, bool, choice, first, size, text};
 
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::structure(
@@ -61,6 +63,25 @@ pub(super) static DIRECTIVES: &[Directive] = &[
             "Who may read and write which topics, in mosquitto's grammar. Re-read on reload. Hardened \
              refuses a listener off loopback without one.",
         ),
+    Directive::security("group_file", "PATH", Value::Path(|group, path| group.group_file = Some(path)))
+        .own()
+        .section(Section::Access)
+        .example("/etc/portcullis/groups.conf")
+    .meaning(
+            "Who is in which group: `group NAME` lines, each followed by `user NAME` lines. Rules for groups stand \
+             in ACL files of version 2. Re-read on reload.",
+        ),
+    Directive::security("auth_provider", "password|jwt|certificate|scram", Value::Parsed(auth_provider))
+        .own()
+        .section(Section::Access)
+        .repeat(Repeat::Accumulates)
+        .unset("certificate alone where it is the identity; else jwt, password, scram, as far as configured")
+        .example("certificate")
+    .meaning(
+            "Who is asked who a client is, one a line, in this order. The first that knows the client decides; \
+             whoever has no say (no certificate, no token, an unknown user) leaves it to the next. Whom nobody \
+             knows is refused, but for anonymous clients with allow_anonymous.",
+        ),
     Directive::global("subscribe_guard", "strict|filter|report", Value::Choice(
         &["strict", "filter", "report"],
         |settings, index| {
@@ -76,6 +97,19 @@ pub(super) static DIRECTIVES: &[Directive] = &[
          checked message by message as mosquitto does (filter), or that with a report of what strict \
          would have refused (report).",
     ),
+    Directive::listener("listener_subscribe_guard", "strict|filter|report", Value::Choice(
+        &["strict", "filter", "report"],
+        |draft, index| {
+            draft.settings.subscribe_guard = Some(
+                [SubscribeGuard::Strict, SubscribeGuard::Filter, SubscribeGuard::Report][index],
+            );
+        },
+    ))
+    .own()
+    .section(Section::Access)
+    .unset("as subscribe_guard")
+    .example("strict")
+    .meaning("Beats subscribe_guard for this listener."),
     Directive::global("check_retain_source", "BOOL", Value::Bool(|settings, value| {
         settings.access.check_retain_source = value;
     }))
@@ -212,6 +246,23 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .reload(Reload::NeedsRestart)
     .meaning("How long a verified credential is remembered."),
 ];
+
+fn auth_provider(group: &mut SecurityGroup, line: &Line) -> Result<String, ValueError> {
+    let word = first(line)?;
+    let names = Provider::ALL.map(Provider::name);
+    let provider = Provider::ALL[choice(word, &names)?];
+    if group.providers.iter().any(|known| known.value == provider) {
+        return Err(ValueError::new(
+            line.value_at(),
+            format!("{} is asked already", provider.name()),
+        ));
+    }
+    group.providers.push(Located {
+        value: provider,
+        origin: line.origin(line.name_at(), false),
+    });
+    Ok(provider.name().to_owned())
+}
 
 fn id_prefix(line: &Line) -> Result<String, ValueError> {
     let text = text(line)?;

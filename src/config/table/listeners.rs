@@ -1,5 +1,6 @@
 //! Listeners and their TLS.
 
+use crate::auth::CertificateGroups;
 use crate::codec::{QoS, Version};
 use crate::config::builder::ListenerDraft;
 use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
@@ -7,6 +8,7 @@ use crate::config::lexer::{Line, Word};
 use crate::config::settings::{
     CertificateIdentity, ClientIdFrom, Pattern, SocketDomain, TlsVersion,
 };
+use crate::config::table::limits::seconds;
 use crate::config::value::{Value, ValueError, choice, first, limit, size, text};
 use crate::session::ResponseInformation;
 
@@ -186,8 +188,54 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .reload(crate::config::directive::Reload::NewConnections)
     .meaning(
         "Told to version 5 clients that ask for Response Information: where they may have answers sent. \
-         `%c` is the client id, `%u` the user name; a client whose name has `/`, `+` or `#` is told \
-         nothing. It grants nothing: write the ACL for it.",
+         `%c` is the client id, `%u` the user name, `%t` the topic token (topic_token_prefix); a client whose \
+         name has `/`, `+` or `#` is told nothing. It grants nothing: write the ACL for it.",
+    ),
+    Directive::listener("topic_token_prefix", "PREFIX", Value::Parsed(topic_token_prefix))
+        .own()
+        .section(Section::Listeners)
+        .unset("no tokens are drawn")
+        .example("mcp/res")
+        .meaning(
+            "Draws a word of 128 random bits for each session, which ACL files of version 2 name `%t`. Version 5 \
+             clients that ask for Response Information are told `PREFIX/TOKEN/CLIENTID`; every client can subscribe \
+             to `$me/token` and is told the token there, and each new one.",
+        ),
+    Directive::listener("topic_token_rotation", "SECONDS", Value::Int(0..=31_536_000, |draft, value| {
+        draft.settings.topic_tokens.rotation = (value > 0).then(|| seconds(value));
+    }))
+    .own()
+    .section(Section::Listeners)
+    .unit("seconds")
+    .default("0")
+    .meaning(
+        "How long a topic token is the current one; 0 for as long as the session. A new one is told under \
+         `$me/token` alone, so use it where clients subscribe to that.",
+    ),
+    Directive::listener("topic_token_overlap", "SECONDS", Value::Int(0..=86_400, |draft, value| {
+        draft.settings.topic_tokens.overlap = seconds(value);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .unit("seconds")
+    .default("60")
+    .meaning("How long the token before the current one still holds."),
+    Directive::listener("topic_token_generation", "N", Value::Int(0..=4_294_967_295, |draft, value| {
+        draft.settings.topic_tokens.generation = u32::try_from(value).unwrap_or(u32::MAX);
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("0")
+    .meaning("Write another number and reload: every session is given a new token at once."),
+    Directive::listener("response_topic_guard", "on|off", Value::Choice(&["off", "on"], |draft, index| {
+        draft.settings.response_topic_guard = index == 1;
+    }))
+    .own()
+    .section(Section::Listeners)
+    .default("off")
+    .meaning(
+        "on: a message that names a Response Topic which its author may not read is refused, so that nobody can \
+         have an answer sent into another's hands.",
     ),
     Directive::listener("max_topic_alias", "N", Value::Int(0..=65_535, |draft, value| {
         draft.settings.max_topic_alias = u16::try_from(value).unwrap_or(u16::MAX);
@@ -311,6 +359,26 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Which name of the client certificate is the user name; what CONNECT says is dropped. `cn` and \
          `subject` are as the two directives above. There must be exactly one alternative name of the \
          kind, without wildcard or control characters.",
+    ),
+    Directive::listener("certificate_groups", "ou|san_dns|san_uri", Value::Choice(
+        &["ou", "san_dns", "san_uri"],
+        |draft, index| {
+            draft.settings.certificate_groups = Some(
+                [
+                    CertificateGroups::OrganizationalUnit,
+                    CertificateGroups::Dns,
+                    CertificateGroups::Uri,
+                ][index],
+            );
+        },
+    ))
+    .own()
+    .section(Section::Tls)
+    .unset("certificates name no groups")
+    .example("ou")
+    .meaning(
+        "Where a client certificate that names the user also names its groups: every Organizational Unit of the \
+         subject, or every alternative name of a kind. They add to those of group_file.",
     ),
     Directive::listener("tls_version", "tlsv1.2|tlsv1.3", Value::Parsed(tls_version))
         .section(Section::Tls)
@@ -487,6 +555,17 @@ fn response_information(draft: &mut ListenerDraft, line: &Line) -> Result<String
         ValueError::new(line.value_at(), problem).help("for example `answers/%c/`")
     })?;
     draft.settings.response_information = Some(information);
+    Ok(prefix.to_owned())
+}
+
+fn topic_token_prefix(draft: &mut ListenerDraft, line: &Line) -> Result<String, ValueError> {
+    let prefix = text(line)?;
+    let wrong = |problem| ValueError::new(line.value_at(), problem).help("for example `mcp/res`");
+    if prefix.ends_with('/') {
+        return Err(wrong("the prefix ends without `/`, which comes behind it"));
+    }
+    ResponseInformation::parse(prefix).map_err(wrong)?;
+    draft.settings.topic_token_prefix = Some(prefix.to_owned());
     Ok(prefix.to_owned())
 }
 

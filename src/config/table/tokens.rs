@@ -83,6 +83,33 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .default("sub")
     .meaning("The claim that is the user name; what CONNECT says does not count. `+`, `#`, `/` and control characters in it refuse the token."),
+    Directive::security("jwt_groups_claim", "NAME", Value::Parsed(|group, line| {
+        let name = text(line)?;
+        group.tokens.groups_claim = Some(name.to_owned());
+        Ok(name.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .unset("tokens name no groups")
+    .example("realm_access.roles")
+    .meaning(
+        "The claim, or the path to it, that holds the user's groups: a name or a list of them. They add to \
+         those of group_file.",
+    ),
+    Directive::security("jwt_acl_claim", "NAME", Value::Parsed(|group, line| {
+        let name = text(line)?;
+        group.tokens.acl_claim = Some(name.to_owned());
+        Ok(name.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .unset("tokens bring no rules")
+    .example("mqtt")
+    .meaning(
+        "The claim, or the path to it, with rules of the token: `{\"publish\": [FILTER, …], \"subscribe\": [FILTER, \
+         …]}`. They add to the grants of the ACL file, whose denies beat them; without an ACL file they are all \
+         that the client may.",
+    ),
     Directive::security("jwt_clock_skew", "SECONDS", Value::Int(0..=300, |group, value| {
         group.tokens.clock_skew = seconds(value);
     }))

@@ -59,6 +59,7 @@ pub(super) struct Files {
 pub struct ClientCertificates {
     anchors: Vec<Anchor>,
     lists: Vec<RevocationList>,
+    is_required: bool,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<Current>,
 }
@@ -77,7 +78,7 @@ pub(super) fn load(
     now: i64,
     warnings: &mut Vec<TlsError>,
 ) -> Result<Option<Files>, Vec<TlsError>> {
-    if !settings.require_certificate {
+    if !settings.require_certificate && !settings.request_certificate {
         if let Some(file) = &settings.crlfile {
             let message = "is not used: no client certificates are asked for";
             let help = "write `require_certificate true`, or leave `crlfile` out";
@@ -232,11 +233,17 @@ fn warn_of_missing_lists(
 }
 
 impl ClientCertificates {
-    pub(super) fn new(files: Files, provider: &Arc<CryptoProvider>, now: i64) -> Self {
+    pub(super) fn new(
+        files: Files,
+        is_required: bool,
+        provider: &Arc<CryptoProvider>,
+        now: i64,
+    ) -> Self {
         let current = current(&files.anchors, &files.lists, provider, now);
         Self {
             anchors: files.anchors,
             lists: files.lists,
+            is_required,
             provider: Arc::clone(provider),
             current: ArcSwap::from_pointee(current),
         }
@@ -299,6 +306,10 @@ fn current(
 }
 
 impl ClientCertVerifier for ClientCertificates {
+    fn client_auth_mandatory(&self) -> bool {
+        self.is_required
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

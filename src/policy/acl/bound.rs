@@ -1,29 +1,34 @@
-//! The rules that hold for one client, with its names put in as whole literal levels.
-//!
-//! A name is never pasted into a filter as text: `#` as a user name binds to a level that is `#`
-//! literally, which no topic has (mosquitto CVE-2017-7650 and its relatives).
+//! The rules that hold for one client, with its names put in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::file::{Access, AclFile, Rule};
-use crate::policy::{Denial, DenyReason, RuleId};
+use crate::message::Grants;
+use crate::policy::{Denial, DenyReason, Principal, RuleId};
 
-/// One level of a bound rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    Literal(Box<str>),
-    Plus,
-    Hash,
-}
+use super::file::{AclFile, Order};
+use super::level::{BadName, Level, Name, Names};
+use super::rule::{Access, Place, Rule, Wanted};
+
+/// Most rules that may hold for one client after groups have been put in; above, it has no right.
+const MAX_BOUND_RULES: usize = 50_000;
+/// What the rules of a token are shown as, in place of a file.
+const TOKEN: &str = "(token)";
 
 #[derive(Clone, Debug)]
 pub(crate) struct BoundRule {
-    pub(crate) levels: Box<[Level]>,
+    pub(crate) levels: Arc<[Level]>,
     pub(crate) access: Access,
-    pub(crate) line: u32,
+    pub(crate) max_qos: u8,
+    pub(crate) place: Place,
 }
 
 impl BoundRule {
+    /// Whether it can have a say in what is wanted, if only as the reason why not.
+    pub(crate) fn matters(&self, wanted: Wanted) -> bool {
+        !self.access.is_deny() || self.access.denies(wanted)
+    }
+
     /// Whether the rule's filter matches a Topic Name, as section 4.7 has it.
     fn matches(&self, topic: &str) -> bool {
         let mut names = topic.split('/');
@@ -35,9 +40,8 @@ impl BoundRule {
                 }
                 (Level::Hash, _) => return true,
                 (_, None) => return false,
-                (Level::Plus, Some(_)) => {}
-                (Level::Literal(want), Some(have)) => {
-                    if **want != *have {
+                (level, Some(name)) => {
+                    if !level.takes(name) {
                         return false;
                     }
                 }
@@ -50,112 +54,177 @@ impl BoundRule {
 /// What the rules say about one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decided {
-    /// Allowed by this line.
-    Allowed(u32),
-    /// Denied; by this line if a rule did it.
-    Denied(DenyReason, Option<u32>),
+    /// Allowed by the rule that stands here.
+    Allowed(Place),
+    /// Denied; by the rule that stands here if one did it.
+    Denied(DenyReason, Option<Place>),
 }
 
-/// The rules for one client: its own list first, then the patterns; in each, denies (latest first)
-/// before grants (in the order of the file).
+/// The rules for one client, in the order in which they are asked. In a file of mosquitto's there
+/// are two lists, the client's own first, then the patterns; in one of version 2 all are in the
+/// first. In each list denies come before grants.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    pub(crate) file: Arc<str>,
+    files: Arc<[Arc<str>]>,
     pub(crate) lists: [Box<[BoundRule]>; 2],
-    /// A pattern could not be bound because of a character in the client's names.
-    pub(crate) unbindable: bool,
+    /// A rule could not be bound because of a character in the client's names.
+    unbindable: bool,
+    /// Some rule names `max_qos`.
+    pub(crate) limits_qos: bool,
+    /// Some rule grants to subscribe alone.
+    pub(crate) has_subscribe: bool,
 }
 
 impl Rules {
-    /// Binds the rules of `file` to a client. `username` is `None` for an anonymous one.
-    pub(crate) fn bind(file: &AclFile, username: Option<&str>, client_id: &str) -> Self {
-        let own = match username {
-            None => file.anonymous.as_slice(),
-            Some(name) => file.users.get(name).map_or(&[][..], Vec::as_slice),
-        };
-        let (patterns, unbindable) = bind_patterns(&file.patterns, username, client_id);
+    /// Rules that grant nothing.
+    pub(crate) fn closed(name: &str) -> Self {
         Self {
-            file: Arc::clone(&file.name),
-            lists: [ordered(own.iter().map(plain).collect()), ordered(patterns)],
-            unbindable,
+            files: [Arc::from(name)].into(),
+            lists: [Box::default(), Box::default()],
+            unbindable: false,
+            limits_qos: false,
+            has_subscribe: false,
         }
     }
 
-    /// Judges one topic. `write` asks for the write bit, else for the read bit.
-    pub(crate) fn decide(&self, topic: &str, write: bool) -> Decided {
-        self.decide_by(write, |_, _, rule| rule.matches(topic))
-    }
-
-    /// The order of decision, for any way of telling whether a rule matches: containment walks it
-    /// with what is known of a set of topics.
-    pub(crate) fn decide_by(
-        &self,
-        write: bool,
-        mut matches: impl FnMut(usize, usize, &BoundRule) -> bool,
-    ) -> Decided {
-        let mut other_bit = None;
-        for (list, rules) in self.lists.iter().enumerate() {
-            for (index, rule) in rules.iter().enumerate() {
-                if !matches(list, index, rule) {
-                    continue;
+    /// Binds the rules of `file` to a client that is in these `groups`. Without a file there are
+    /// only those that the client's proof of identity brought along.
+    pub(crate) fn bind(
+        file: Option<&AclFile>,
+        principal: &Principal<'_>,
+        groups: &[Arc<str>],
+    ) -> Self {
+        let mut rules = Self::closed(TOKEN);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        let mut lost_deny = false;
+        if let Some(file) = file {
+            rules.files = Arc::clone(&file.files);
+            let mut binder = Binder {
+                principal,
+                groups,
+                unbindable: false,
+                void: false,
+                lost_deny: false,
+            };
+            match file.order {
+                Order::Mosquitto => {
+                    first = binder.bind(file.own(principal.username));
+                    second = binder.patterns(&file.everyone);
                 }
-                match (rule.access, write) {
-                    (Access::Deny, _) => {
-                        return Decided::Denied(DenyReason::DenyRule, Some(rule.line));
-                    }
-                    (Access::ReadWrite, _) | (Access::Write, true) | (Access::Read, false) => {
-                        return Decided::Allowed(rule.line);
-                    }
-                    (Access::Read, true) => {
-                        other_bit.get_or_insert((DenyReason::ReadOnly, rule.line));
-                    }
-                    (Access::Write, false) => {
-                        other_bit.get_or_insert((DenyReason::WriteOnly, rule.line));
+                Order::DenyFirst => {
+                    first = binder.bind(file.for_client(principal, groups));
+                    if let Some(place) = file.default_allow {
+                        first.push(allow_all(place));
                     }
                 }
             }
+            if binder.void || first.len() + second.len() > MAX_BOUND_RULES {
+                (first, second) = (Vec::new(), Vec::new());
+                (binder.unbindable, binder.lost_deny) = (true, true);
+            }
+            rules.unbindable = binder.unbindable;
+            lost_deny = binder.lost_deny;
         }
-        match other_bit {
-            Some((reason, line)) => Decided::Denied(reason, Some(line)),
+        // What a token brings along must not reach what a deny would have kept from it.
+        if let Some(grants) = principal.grants
+            && !lost_deny
+        {
+            rules.add_grants(grants, &mut first);
+        }
+        rules.lists = [ordered(first), ordered(second)];
+        let limits_qos = rules.in_order().any(|rule| rule.max_qos < 2);
+        let has_subscribe = rules
+            .in_order()
+            .any(|rule| rule.access == Access::Subscribe);
+        (rules.limits_qos, rules.has_subscribe) = (limits_qos, has_subscribe);
+        rules
+    }
+
+    fn add_grants(&mut self, grants: &Grants, rules: &mut Vec<BoundRule>) {
+        let is_named = self.files.last().is_some_and(|name| **name == *TOKEN);
+        if !is_named {
+            self.files = self.files.iter().cloned().chain([TOKEN.into()]).collect();
+        }
+        let file = u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX);
+        let filters = grants.publish.iter().map(|filter| (filter, Access::Write));
+        let filters = filters.chain(grants.subscribe.iter().map(|filter| (filter, Access::Read)));
+        for ((filter, access), line) in filters.zip(1..) {
+            rules.push(BoundRule {
+                levels: filter.split('/').map(plain).collect(),
+                access,
+                max_qos: 2,
+                place: Place { file, line },
+            });
+        }
+    }
+
+    /// Judges one topic.
+    pub(crate) fn decide(&self, topic: &str, wanted: Wanted) -> Decided {
+        let matching = self
+            .in_order()
+            .filter(|rule| rule.matters(wanted) && rule.matches(topic));
+        self.decide_among(wanted, matching)
+    }
+
+    /// Every rule in the order of decision.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &BoundRule> {
+        self.lists.iter().flat_map(|list| list.iter())
+    }
+
+    /// Judges what is matched by these rules, which are in the order of decision: containment asks
+    /// with what is known of a set of topics.
+    pub(crate) fn decide_among<'a>(
+        &self,
+        wanted: Wanted,
+        matching: impl Iterator<Item = &'a BoundRule>,
+    ) -> Decided {
+        let mut almost = None;
+        for rule in matching {
+            let access = rule.access;
+            if access.denies(wanted) {
+                return Decided::Denied(DenyReason::DenyRule, Some(rule.place));
+            }
+            if access.grants(wanted) && rule.max_qos >= wanted.qos() {
+                return Decided::Allowed(rule.place);
+            }
+            if !access.is_deny() {
+                almost.get_or_insert((missing(access, wanted), rule.place));
+            }
+        }
+        match almost {
+            Some((reason, place)) => Decided::Denied(reason, Some(place)),
             None if self.unbindable => Decided::Denied(DenyReason::IdentityCharacters, None),
             None => Decided::Denied(DenyReason::NoRule, None),
         }
     }
 
-    pub(crate) fn rule_id(&self, line: u32) -> RuleId {
+    pub(crate) fn rule_id(&self, place: Place) -> RuleId {
+        let file = self.files.get(usize::from(place.file));
         RuleId {
-            file: Arc::clone(&self.file),
-            line,
+            file: file.map_or_else(|| Arc::from("(unknown)"), Arc::clone),
+            line: place.line,
         }
     }
 
-    pub(crate) fn denial(&self, reason: DenyReason, line: Option<u32>) -> Denial {
+    pub(crate) fn denial(&self, reason: DenyReason, place: Option<Place>) -> Denial {
         Denial {
             reason,
-            rule: line.map(|line| self.rule_id(line)),
+            rule: place.map(|place| self.rule_id(place)),
         }
     }
 }
 
-/// Denies first, latest first; then the rest in the order of the file.
-fn ordered(rules: Vec<BoundRule>) -> Box<[BoundRule]> {
-    let (mut denies, grants): (Vec<_>, Vec<_>) = rules
-        .into_iter()
-        .partition(|rule| rule.access == Access::Deny);
-    denies.reverse();
-    denies.extend(grants);
-    denies.into()
-}
-
-fn plain(rule: &Rule) -> BoundRule {
-    BoundRule {
-        levels: rule.filter.split('/').map(level).collect(),
-        access: rule.access,
-        line: rule.line,
+/// What a grant lacks that matches and does not grant what is wanted.
+fn missing(access: Access, wanted: Wanted) -> DenyReason {
+    match access {
+        access if access.grants(wanted) => DenyReason::RuleQos,
+        Access::Read => DenyReason::ReadOnly,
+        Access::Subscribe => DenyReason::SubscribeOnly,
+        _ => DenyReason::WriteOnly,
     }
 }
 
-fn level(text: &str) -> Level {
+fn plain(text: &str) -> Level {
     match text {
         "+" => Level::Plus,
         "#" => Level::Hash,
@@ -163,67 +232,115 @@ fn level(text: &str) -> Level {
     }
 }
 
-struct BadName;
-
-/// The patterns for a client, and whether one could not be bound.
-fn bind_patterns(
-    rules: &[Rule],
-    username: Option<&str>,
-    client_id: &str,
-) -> (Vec<BoundRule>, bool) {
-    // As in mosquitto such a name has no pattern at all, those without %c and %u included.
-    let is_wild = |name: &str| name.contains(['+', '#']);
-    if !rules.is_empty() && (is_wild(client_id) || username.is_some_and(is_wild)) {
-        return (Vec::new(), true);
+/// `default allow`, as the last grant: it reaches no topic that begins with `$`.
+fn allow_all(place: Place) -> BoundRule {
+    BoundRule {
+        levels: [Level::Hash].into(),
+        access: Access::ReadWrite,
+        max_qos: 2,
+        place,
     }
-    let mut bound = Vec::new();
-    let mut unbindable = false;
-    for rule in rules {
-        match bind_pattern(rule, username, client_id) {
-            Ok(rule) => bound.extend(rule),
-            // What a deny would have covered is not known: the grants beside it would cover it.
-            Err(BadName) if rule.access == Access::Deny => return (Vec::new(), true),
-            Err(BadName) => unbindable = true,
+}
+
+/// Denies first, latest first; then the rest in the order of the file.
+fn ordered(rules: Vec<BoundRule>) -> Box<[BoundRule]> {
+    let (mut denies, grants): (Vec<_>, Vec<_>) =
+        rules.into_iter().partition(|rule| rule.access.is_deny());
+    denies.reverse();
+    denies.extend(grants);
+    denies.into()
+}
+
+struct Binder<'a> {
+    principal: &'a Principal<'a>,
+    groups: &'a [Arc<str>],
+    unbindable: bool,
+    /// A deny could not be bound: what it would have covered is not known.
+    void: bool,
+    /// As `void`, and what follows from it has been done.
+    lost_deny: bool,
+}
+
+impl<'a> Binder<'a> {
+    fn bind(&mut self, rules: impl IntoIterator<Item = &'a Rule>) -> Vec<BoundRule> {
+        let mut bound = Vec::new();
+        for rule in rules {
+            if self.holds_here(rule) {
+                self.rule(rule, &mut bound);
+            }
+            if bound.len() > MAX_BOUND_RULES {
+                self.void = true;
+                break;
+            }
+        }
+        bound
+    }
+
+    /// The patterns of a file of mosquitto's: a name with a wildcard has no pattern at all, those
+    /// without `%c` and `%u` included.
+    fn patterns(&mut self, rules: &'a [Rule]) -> Vec<BoundRule> {
+        let is_wild = |name: &str| name.contains(['+', '#']);
+        let principal = self.principal;
+        let names_are_wild =
+            is_wild(principal.client_id) || principal.username.is_some_and(is_wild);
+        if !rules.is_empty() && names_are_wild {
+            self.unbindable = true;
+            self.lost_deny = rules.iter().any(|rule| rule.access.is_deny());
+            return Vec::new();
+        }
+        let bound = self.bind(rules);
+        if std::mem::take(&mut self.void) {
+            (self.unbindable, self.lost_deny) = (true, true);
+            return Vec::new();
+        }
+        bound
+    }
+
+    /// Whether a rule for some addresses holds. Where the address is not known, as for the author
+    /// of a message that was kept, it denies and does not grant.
+    fn holds_here(&self, rule: &Rule) -> bool {
+        match (&rule.addresses, self.principal.address.map(canonical)) {
+            (None, _) => true,
+            (Some(addresses), Some(address)) => addresses.contains(address),
+            (Some(_), None) => rule.access.is_deny(),
         }
     }
-    (bound, unbindable)
+
+    /// One rule, once for each group and each token that it names.
+    fn rule(&mut self, rule: &Rule, bound: &mut Vec<BoundRule>) {
+        let principal = self.principal;
+        let names = Names {
+            client_id: principal.client_id,
+            username: principal.username,
+            ..Names::default()
+        };
+        let by_group = rule.levels.names(Name::Group);
+        let by_token = rule.levels.names(Name::Token);
+        let groups = if by_group { self.groups.len() } else { 1 };
+        let tokens = if by_token { principal.tokens.len() } else { 1 };
+        for group in 0..groups {
+            for token in 0..tokens {
+                let names = Names {
+                    group: self.groups.get(group).map(|name| &**name),
+                    token: principal.tokens.get(token).map(|token| &**token),
+                    ..names
+                };
+                match rule.levels.bind(&names) {
+                    Ok(Some(levels)) => bound.push(BoundRule {
+                        levels,
+                        access: rule.access,
+                        max_qos: rule.max_qos,
+                        place: rule.place,
+                    }),
+                    Ok(None) => {}
+                    Err(BadName) if rule.access.is_deny() => self.void = true,
+                    Err(BadName) => self.unbindable = true,
+                }
+            }
+        }
+    }
 }
 
-/// `Ok(None)`: the pattern needs a user name and there is none.
-fn bind_pattern(
-    rule: &Rule,
-    username: Option<&str>,
-    client_id: &str,
-) -> Result<Option<BoundRule>, BadName> {
-    let mut levels = Vec::new();
-    for text in rule.filter.split('/') {
-        levels.push(match text {
-            "%c" => name_level(client_id)?,
-            "%u" => match username {
-                Some(name) => name_level(name)?,
-                None => return Ok(None),
-            },
-            _ => level(text),
-        });
-    }
-    // `$` at the start of a name would turn `%c/…` into a rule for reserved topics.
-    let starts_with_name = rule.filter.starts_with("%c") || rule.filter.starts_with("%u");
-    if starts_with_name
-        && matches!(levels.first(), Some(Level::Literal(name)) if name.starts_with('$'))
-    {
-        return Err(BadName);
-    }
-    Ok(Some(BoundRule {
-        levels: levels.into(),
-        access: rule.access,
-        line: rule.line,
-    }))
-}
-
-fn name_level(name: &str) -> Result<Level, BadName> {
-    let bad = |character: char| matches!(character, '+' | '#' | '/') || character.is_control();
-    if name.is_empty() || name.contains(bad) {
-        return Err(BadName);
-    }
-    Ok(Level::Literal(name.into()))
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
 }

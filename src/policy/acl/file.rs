@@ -1,4 +1,4 @@
-//! Parsing of ACL files.
+//! ACL files, and the parser of mosquitto's: those that do not begin with `#!acl 2`.
 //!
 //! The grammar is mosquitto's, to the letter: one space separates words, a `#` is a comment only as
 //! the first byte of a line, `topic X` with a single word grants `readwrite` on a topic of that
@@ -8,46 +8,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::policy::Principal;
 use crate::topic::{TopicError, check_filter, level_count};
 
+use super::level::{Level, Levels, Name, Part, Template};
+use super::rule::{Access, Place, Rule};
+use super::version2::{self, Include};
+
 /// Levels a rule may have, as in mosquitto.
-const MAX_LEVELS: usize = 200;
-
-/// What a rule grants or denies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    Write,
-    ReadWrite,
-    Deny,
-}
-
-impl Access {
-    const WORDS: [(&'static str, Self); 4] = [
-        ("read", Self::Read),
-        ("write", Self::Write),
-        ("readwrite", Self::ReadWrite),
-        ("deny", Self::Deny),
-    ];
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS
-            .iter()
-            .find(|(name, _)| *name == word)
-            .map(|&(_, access)| access)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Rule {
-    pub(crate) filter: Box<str>,
-    pub(crate) access: Access,
-    pub(crate) line: u32,
-}
+pub(super) const MAX_LEVELS: usize = 200;
 
 /// An error in an ACL file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AclError {
+    /// The included file that it is in, as the operator would open it; `None` for the file itself.
+    pub file: Option<Arc<str>>,
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
@@ -61,36 +36,100 @@ pub struct AclError {
 pub struct AclWarning {
     /// Its name, of a closed set.
     pub name: &'static str,
+    /// The included file that it is in; `None` for the file itself.
+    pub file: Option<Arc<str>>,
     /// Line, from 1.
     pub line: u32,
     /// What it means.
     pub message: String,
 }
 
-/// A parsed ACL file.
+/// In which order rules are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The user's own rules, then the patterns; in each, denies before grants.
+    Mosquitto,
+    /// Every deny before any grant: version 2.
+    DenyFirst,
+}
+
+/// Rules for clients whose Client Identifier is this, or begins so.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientRules {
+    pub(crate) id: Box<str>,
+    pub(crate) is_prefix: bool,
+    pub(crate) rules: Vec<Rule>,
+}
+
+impl ClientRules {
+    fn are_for(&self, client_id: &str) -> bool {
+        if self.is_prefix {
+            client_id.starts_with(&*self.id)
+        } else {
+            *client_id == *self.id
+        }
+    }
+}
+
+/// A parsed ACL file, with the files it includes.
 #[derive(Debug)]
 pub struct AclFile {
-    pub(crate) name: Arc<str>,
+    /// The names its rules are shown with; an included file has one of its own.
+    pub(crate) files: Arc<[Arc<str>]>,
+    /// Where the included files are.
+    pub(crate) included: Vec<Arc<str>>,
+    pub(crate) order: Order,
     pub(crate) anonymous: Vec<Rule>,
     pub(crate) users: HashMap<Box<str>, Vec<Rule>>,
-    pub(crate) patterns: Vec<Rule>,
-    warnings: Vec<AclWarning>,
+    pub(crate) groups: HashMap<Box<str>, Vec<Rule>>,
+    pub(crate) clients: Vec<ClientRules>,
+    /// Patterns, or the rules of `all`.
+    pub(crate) everyone: Vec<Rule>,
+    /// `default allow`.
+    pub(crate) default_allow: Option<Place>,
+    pub(crate) warnings: Vec<AclWarning>,
 }
 
 impl AclFile {
-    /// Parses `text`. `name` is how rules of this file are shown.
+    pub(super) fn empty(name: &str, order: Order) -> Self {
+        Self {
+            files: [Arc::from(name)].into(),
+            included: Vec::new(),
+            order,
+            anonymous: Vec::new(),
+            users: HashMap::new(),
+            groups: HashMap::new(),
+            clients: Vec::new(),
+            everyone: Vec::new(),
+            default_allow: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Parses `text`, which includes no other file. `name` is how rules of this file are shown.
     ///
     /// # Errors
     /// Every bad line: one is enough to refuse the whole file.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<AclError>> {
+        Self::parse_with(name, text, &mut |_, _| {
+            Err("files cannot be included here".to_owned())
+        })
+    }
+
+    /// As [`AclFile::parse`]; files that it includes are read by `include`.
+    ///
+    /// # Errors
+    /// Every bad line of every file.
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        include: &mut Include<'_>,
+    ) -> Result<Self, Vec<AclError>> {
+        if version2::is_for(text) {
+            return version2::parse(name, text, include);
+        }
         let mut parser = Parser {
-            file: Self {
-                name: Arc::from(name),
-                anonymous: Vec::new(),
-                users: HashMap::new(),
-                patterns: Vec::new(),
-                warnings: Vec::new(),
-            },
+            file: Self::empty(name, Order::Mosquitto),
             user: None,
             errors: Vec::new(),
         };
@@ -112,7 +151,36 @@ impl AclFile {
 
     /// The name rules of this file are shown with.
     pub fn name(&self) -> &str {
-        &self.name
+        self.files.first().map_or("", |name| name)
+    }
+
+    /// Where the files are that it includes.
+    pub fn included(&self) -> &[Arc<str>] {
+        &self.included
+    }
+
+    /// The rules for one user, or for anonymous clients.
+    pub(crate) fn own(&self, username: Option<&str>) -> &[Rule] {
+        match username {
+            None => &self.anonymous,
+            Some(name) => self.users.get(name).map_or(&[][..], Vec::as_slice),
+        }
+    }
+
+    /// Every rule that is for a client, of whatever section.
+    pub(crate) fn for_client<'a>(
+        &'a self,
+        principal: &Principal<'_>,
+        groups: &[Arc<str>],
+    ) -> impl Iterator<Item = &'a Rule> {
+        let of_groups = groups.iter().filter_map(|group| self.groups.get(&**group));
+        let of_clients = self.clients.iter();
+        let of_clients = of_clients.filter(|rules| rules.are_for(principal.client_id));
+        let mut rules: Vec<&Rule> = self.own(principal.username).iter().collect();
+        rules.extend(of_groups.flatten());
+        rules.extend(of_clients.flat_map(|client| &client.rules));
+        rules.extend(&self.everyone);
+        rules.into_iter()
     }
 }
 
@@ -144,7 +212,7 @@ impl Parser {
         let (keyword, rest) = trimmed.split_once(' ').unwrap_or((trimmed, ""));
         let rest_at = indent + keyword.len() + 1;
         let skipped = rest.len() - rest.trim_start_matches(' ').len();
-        let place = Place {
+        let place = Spot {
             number,
             column: rest_at + skipped + 1,
         };
@@ -174,7 +242,7 @@ impl Parser {
         self.error(number, column, message);
     }
 
-    fn user(&mut self, place: Place, name: &str) {
+    fn user(&mut self, place: Spot, name: &str) {
         if name.is_empty() {
             self.error(
                 place.number,
@@ -194,7 +262,7 @@ impl Parser {
         self.user = Some(name.into());
     }
 
-    fn rule(&mut self, place: Place, rest: &str, pattern: bool) {
+    fn rule(&mut self, place: Spot, rest: &str, pattern: bool) {
         let keyword = if pattern { "pattern" } else { "topic" };
         if rest.is_empty() {
             self.error(
@@ -206,7 +274,7 @@ impl Parser {
         }
         let (access, filter, column) = match rest.split_once(' ') {
             None => {
-                if Access::from_word(rest).is_some() {
+                if access_word(rest).is_some() {
                     self.warn(
                         "access-word-as-topic",
                         place.number,
@@ -218,7 +286,7 @@ impl Parser {
                 (Access::ReadWrite, rest, place.column)
             }
             Some((word, filter)) => {
-                let Some(access) = Access::from_word(word) else {
+                let Some(access) = access_word(word) else {
                     self.access_error(place, word);
                     return;
                 };
@@ -232,13 +300,20 @@ impl Parser {
             return;
         }
         self.lint(place.number, filter, access, pattern);
+        let levels = filter.split('/').map(|text| level(text, pattern));
         let rule = Rule {
             filter: filter.into(),
+            levels: Levels::new(levels.collect()),
             access,
-            line: place.number,
+            max_qos: 2,
+            addresses: None,
+            place: Place {
+                file: 0,
+                line: place.number,
+            },
         };
         if pattern {
-            self.file.patterns.push(rule);
+            self.file.everyone.push(rule);
             return;
         }
         match &self.user {
@@ -247,10 +322,10 @@ impl Parser {
         }
     }
 
-    fn access_error(&mut self, place: Place, word: &str) {
-        let nearest = Access::WORDS
+    fn access_error(&mut self, place: Spot, word: &str) {
+        let nearest = WORDS
             .iter()
-            .map(|&(name, _)| name)
+            .map(|access| access.word())
             .find(|name| strsim::damerau_levenshtein(name, word) <= 2);
         let mut message = format!(
             "{:?} is no access; expected read, write, readwrite or deny before a topic with spaces",
@@ -311,6 +386,7 @@ impl Parser {
 
     fn error(&mut self, line: u32, column: usize, message: String) {
         self.errors.push(AclError {
+            file: None,
             line,
             column: u32::try_from(column).unwrap_or(u32::MAX),
             message,
@@ -320,6 +396,7 @@ impl Parser {
     fn warn(&mut self, name: &'static str, line: u32, message: String) {
         self.file.warnings.push(AclWarning {
             name,
+            file: None,
             line,
             message,
         });
@@ -327,9 +404,34 @@ impl Parser {
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Spot {
     number: u32,
     column: usize,
+}
+
+/// The accesses that mosquitto knows.
+const WORDS: [Access; 4] = [Access::Read, Access::Write, Access::ReadWrite, Access::Deny];
+
+fn access_word(word: &str) -> Option<Access> {
+    WORDS.into_iter().find(|access| access.word() == word)
+}
+
+/// A level as mosquitto reads it: names are put in where they are a whole level of a pattern.
+fn level(text: &str, pattern: bool) -> Template {
+    let name = match text {
+        "%c" => Name::ClientId,
+        "%u" => Name::Username,
+        "+" => return Template::Fixed(Level::Plus),
+        "#" => return Template::Fixed(Level::Hash),
+        _ => return Template::Fixed(Level::Literal(text.into())),
+    };
+    if !pattern {
+        return Template::Fixed(Level::Literal(text.into()));
+    }
+    Template::Parts {
+        parts: [Part::Name(name)].into(),
+        is_prefix: false,
+    }
 }
 
 fn check(filter: &str) -> Result<(), String> {
@@ -350,7 +452,7 @@ fn check(filter: &str) -> Result<(), String> {
     })
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(60).collect();
     if shown.len() < text.len() {
         shown.push('…');

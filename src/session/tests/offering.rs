@@ -7,7 +7,7 @@ use crate::session::{Available, Goodbye, ResponseInformation, SessionState, Sett
 
 fn connack(connect: &Connect, settings: &Settings, username: Option<&str>) -> String {
     let mut opening = opening(connect, settings);
-    opening.identified(username, settings);
+    opening.identified(username, None, settings);
     let mut out = Vec::new();
     crate::session::Connection::accept(
         opening,
@@ -123,7 +123,7 @@ fn mqtt_3_1_2_24_who_takes_too_little_for_response_information_is_let_in_without
     for (maximum, told, answered) in [(200, true, true), (100, false, true), (5, false, false)] {
         let asking = Connect::new("c").wants_response_information();
         let mut opening = opening(&asking.maximum_packet(maximum), &settings);
-        opening.identified(None, &settings);
+        opening.identified(None, None, &settings);
         assert_eq!(opening.response_information.is_some(), told, "{maximum}");
         assert_eq!(opening.can_be_answered(&settings), answered, "{maximum}");
     }

@@ -29,6 +29,9 @@ fn open_gate() -> (Gate, Client) {
     let policy = Policy::new(vec![None], SubscribeGuard::Strict, 200);
     let gate = Gate::new(policy, Arc::new(Silent));
     let who = Who {
+        groups: Arc::default(),
+        tokens: Arc::default(),
+        grants: None,
         client_id: ClientId::new("c"),
         username: None,
         address: None,
@@ -272,6 +275,10 @@ pub(super) fn message(qos: QoS, topic: &str, payload: &str) -> Message {
         retain: false,
         expires_at: None,
         author: Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("author"),
             username: None,
             listener: Some(0),

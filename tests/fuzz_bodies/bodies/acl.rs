@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, Rights, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, Rights, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_name};
 
 use super::obviously_matches;
@@ -42,7 +43,7 @@ pub(super) fn run(data: &[u8]) {
     }
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     for (username, client_id) in CLIENTS {
-        judge(&policy.bind(username, client_id, 0));
+        judge(&policy.bind(&Principal::new(username, client_id), 0));
     }
 }
 
@@ -54,7 +55,10 @@ fn placed(text: &str, line: u32) {
 fn judge(rights: &Rights) {
     for topic in TOPICS {
         let explained = rights.explain_publish(topic);
-        assert_eq!(explained.allowed, rights.publish(topic).is_ok());
+        assert_eq!(
+            explained.allowed,
+            rights.publish(topic, QoS::AtMostOnce).is_ok()
+        );
     }
     for text in FILTERS {
         let filter = TopicFilter::parse(text).expect("it is written above");

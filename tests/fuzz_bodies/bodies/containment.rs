@@ -4,8 +4,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter, matches};
 
 use super::obviously_matches;
@@ -72,14 +73,14 @@ pub(super) fn run(data: &[u8]) {
         return;
     };
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
-    let rights = policy.bind(Some(USERNAME), CLIENT_ID, 0);
+    let rights = policy.bind(&Principal::new(Some(USERNAME), CLIENT_ID), 0);
     let mut all_granted = true;
     for topic in topics() {
         let matched = obviously_matches(&wanted, topic);
         assert_eq!(matches(&wanted, topic), matched, "{wanted} {topic}");
         all_granted &= !matched || rights.deliver(topic).is_ok();
     }
-    let granted = rights.subscribe(&filter).is_ok();
+    let granted = rights.subscribe(&filter, QoS::AtMostOnce).is_ok();
     assert_eq!(granted, all_granted, "{wanted} under\n{acl}");
     match rights.explain_subscribe(&filter).witness {
         None => assert!(granted, "{wanted} under\n{acl}"),

@@ -190,6 +190,9 @@ impl World {
         present: bool,
     ) -> Link {
         let who = Who {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
             client_id: opening.client_id.clone(),
             username: None,
             address: None,
@@ -199,6 +202,10 @@ impl World {
             method: "anonymous",
         };
         let author = Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: opening.client_id.clone(),
             username: None,
             listener: Some(0),
@@ -516,6 +523,10 @@ impl World {
         retain: bool,
     ) {
         let author = Arc::new(Author {
+            groups: Arc::default(),
+            tokens: Arc::default(),
+            grants: None,
+            address: None,
             client_id: ClientId::new("elsewhere"),
             username: None,
             listener: Some(0),

@@ -9,14 +9,17 @@ use serde_json::{Map, Number, Value};
 /// Deeper than any claim has reason to be.
 const MAX_DEPTH: u8 = 16;
 
-/// The object in `bytes`, if they are one and nothing else.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+/// The object in `bytes`.
+///
+/// # Errors
+/// They are not one, or not it alone: where, and why.
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
+    let value = Strict { depth: 0 }.deserialize(&mut reader)?;
+    reader.end()?;
     match value {
-        Value::Object(object) => Some(object),
-        _ => None,
+        Value::Object(object) => Ok(object),
+        _ => Err(serde_json::Error::custom("expected an object")),
     }
 }
 
@@ -127,8 +130,8 @@ mod tests {
             "",
             &deep,
         ] {
-            assert!(object(text.as_bytes()).is_none(), "{text}");
+            assert!(object(text.as_bytes()).is_err(), "{text}");
         }
-        assert!(object(&[b'{', b'"', 0xFF, b'"', b':', b'1', b'}']).is_none());
+        assert!(object(&[b'{', b'"', 0xFF, b'"', b':', b'1', b'}']).is_err());
     }
 }

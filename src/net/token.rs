@@ -1,0 +1,141 @@
+//! Topic tokens of connected clients: drawn at CONNECT, told under `$me/token`, renewed in time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::broker::Session;
+use crate::codec::{ReasonCode, SubscribeFilter};
+use crate::message::{Author, ClientId, Delivery, Groups, Message, Tokens};
+use crate::policy::Client;
+use crate::session::{self, SessionState, TOKEN_TOPIC, TopicTokens, Turned};
+use crate::topic::TopicName;
+
+use super::listener::ListenerState;
+use super::random;
+use super::serving::Serving;
+
+/// Gives the session its tokens, where the listener draws them, and the client the rights that go
+/// with them. The one that is to be told.
+pub(super) fn of(
+    state: &mut SessionState,
+    client: &mut Client,
+    settings: &session::Settings,
+    mount_point: &str,
+) -> Option<Arc<str>> {
+    let wanted = settings.topic_tokens.as_ref()?;
+    let now = super::now();
+    let tokens = state
+        .tokens
+        .get_or_insert_with(|| Box::new(TopicTokens::draw(wanted, random(), now)));
+    if tokens.turn(wanted, now, random) == Turned::Renewed && tokens.subscribed.is_some() {
+        queue(state, mount_point);
+    }
+    let tokens = state.tokens.as_ref()?;
+    client.set_tokens(tokens.names());
+    Some(Arc::clone(tokens.current()))
+}
+
+/// Lets the client be told its token, behind whatever waits for it already.
+fn queue(state: &mut SessionState, mount_point: &str) {
+    let Some(tokens) = &state.tokens else {
+        return;
+    };
+    let Some((qos, identifier)) = tokens.subscribed else {
+        return;
+    };
+    let Ok(topic) = TopicName::parse(&format!("{mount_point}{TOKEN_TOPIC}")) else {
+        return;
+    };
+    let message = Message {
+        topic,
+        payload: Bytes::copy_from_slice(tokens.current().as_bytes()),
+        properties: Box::default(),
+        qos,
+        retain: true,
+        expires_at: None,
+        author: Arc::new(Author {
+            client_id: ClientId::new(""),
+            username: None,
+            groups: Groups::default(),
+            grants: None,
+            tokens: Tokens::default(),
+            address: None,
+            listener: None,
+        }),
+    };
+    state.keep_unsent(Delivery {
+        message: Arc::new(message),
+        qos,
+        retain: true,
+        identifiers: identifier.into_iter().collect(),
+    });
+}
+
+impl Serving {
+    /// When this client's tokens change by themselves.
+    pub(super) fn tokens_due(&self) -> Option<Instant> {
+        let tokens = self.connection.session().tokens.as_ref()?;
+        tokens.due(self.listener.session.topic_tokens.as_ref()?)
+    }
+
+    /// Does what is due about tokens: the client is told a new one, and loses what it had by one that
+    /// is over.
+    #[cold]
+    pub(super) fn turn_tokens(&mut self, session: &Arc<Session>, now: Instant) {
+        let Some(settings) = self.listener.session.topic_tokens else {
+            return;
+        };
+        let state = self.connection.session_mut();
+        let Some(tokens) = &mut state.tokens else {
+            // The listener draws them since the last reload.
+            let client = &mut self.client;
+            let listener = &self.listener;
+            of(state, client, &listener.session, &listener.mount_point);
+            self.author = Arc::new(super::serving::author(self.client.who()));
+            return;
+        };
+        let turned = tokens.turn(&settings, now, random);
+        if turned == Turned::No {
+            return;
+        }
+        let names = tokens.names();
+        if turned == Turned::Renewed {
+            queue(state, &self.listener.mount_point);
+        }
+        self.client.set_tokens(names);
+        self.author = Arc::new(super::serving::author(self.client.who()));
+        self.recheck_rights(session, now);
+    }
+}
+
+/// A SUBSCRIBE to the topic where a client is told its token; `None` if it is for another one, or no
+/// tokens are drawn here.
+pub(super) fn subscribe(
+    wanted: &SubscribeFilter<'_>,
+    identifier: Option<u32>,
+    state: &mut SessionState,
+    listener: &ListenerState,
+) -> Option<ReasonCode> {
+    let settings = &listener.session;
+    if wanted.filter != TOKEN_TOPIC || settings.topic_tokens.is_none() {
+        return None;
+    }
+    let qos = wanted.qos.min(settings.max_qos);
+    state.tokens.as_mut()?.subscribed = Some((qos, identifier));
+    queue(state, &listener.mount_point);
+    Some(ReasonCode::granted(qos))
+}
+
+/// As [`subscribe`], for UNSUBSCRIBE.
+pub(super) fn unsubscribe(filter: &str, state: &mut SessionState) -> Option<ReasonCode> {
+    if filter != TOKEN_TOPIC {
+        return None;
+    }
+    let subscribed = state.tokens.as_mut()?.subscribed.take();
+    Some(match subscribed {
+        Some(_) => ReasonCode::SUCCESS,
+        None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+    })
+}
