@@ -254,9 +254,9 @@ impl Running {
         self.accepting.store(accepting, Ordering::Relaxed);
     }
 
-    /// Exchanges everything that can be, or nothing. `loaded` is the new configuration with its
-    /// files.
-    pub(crate) fn reload(&mut self, loaded: Loaded) {
+    /// Exchanges everything that can be, or nothing: false then. `loaded` is the new configuration with
+    /// its files.
+    pub(crate) fn reload(&mut self, loaded: Loaded) -> bool {
         let errors: Vec<String> = loaded.errors().map(config::Diagnostic::headline).collect();
         for diagnostic in &loaded.diagnostics {
             if diagnostic.is_error() {
@@ -267,19 +267,19 @@ impl Running {
         }
         if !errors.is_empty() {
             self.refuse_reload(&errors);
-            return;
+            return false;
         }
         let settings = loaded.settings;
         let target = journal_target(&settings);
         if let Err(error) = self.log.reopen(log_settings(&settings)) {
             self.refuse_reload(&[format!("the log cannot be opened: {error}")]);
-            return;
+            return false;
         }
         if let Err(error) = self.shared.audit.journal().reopen(&target) {
             // The operator's log goes back to what it was: all or nothing.
             drop(self.log.reopen(log_settings(&self.settings)));
             self.refuse_reload(&[format!("the audit log cannot be opened: {error}")]);
-            return;
+            return false;
         }
         let changes = self.settings.changes(&settings);
         self.apply(settings, &loaded.files);
@@ -287,6 +287,7 @@ impl Running {
         self.shared
             .audit
             .record(&Event::Reloaded { changes: &text });
+        true
     }
 
     fn refuse_reload(&self, errors: &[String]) {

@@ -41,3 +41,4 @@ pub use settings::{
     Pattern, ProcessSettings, ProtocolSettings, Rate, RateAction, SecurityGroup, Settings,
     SocketDomain, SubscribeGuard, TlsSettings, TlsVersion, TokenSettings, WebSockets,
 };
+pub(crate) use source::included_names;

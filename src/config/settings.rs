@@ -24,6 +24,8 @@ pub struct Settings {
     pub profile_source: ProfileSource,
     /// Every configuration file that was read, in order.
     pub files: Vec<PathBuf>,
+    /// Every directory of `include_dir`.
+    pub include_dirs: Vec<PathBuf>,
     /// No listener was configured: loopback only, and anonymous unless forbidden.
     pub local_only: bool,
     /// Security groups belong to listeners rather than to the broker.
@@ -522,6 +524,7 @@ impl Settings {
             profile,
             profile_source,
             files: Vec::new(),
+            include_dirs: Vec::new(),
             local_only: false,
             per_listener_settings: false,
             security: SecurityGroup::default(),
