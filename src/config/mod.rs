@@ -25,6 +25,7 @@ mod profile;
 mod settings;
 mod source;
 pub mod table;
+mod token_checks;
 mod value;
 
 pub use changes::Change;
