@@ -94,6 +94,8 @@ pub enum Command {
     Quickstart(Quickstart),
     /// Manage a password file, with the options of `mosquitto_passwd`.
     Passwd(Passwd),
+    /// List the bans in force, lift them, or add one (`ban_file`).
+    Bans(Bans),
     /// Check a configuration and every file it names; nothing is changed.
     Check(Check),
     /// List every directive.
@@ -179,6 +181,49 @@ impl std::str::FromStr for Password {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(zeroize::Zeroizing::new(text.to_owned())))
     }
+}
+
+/// `bans`.
+#[derive(Clone, Debug, Args)]
+pub struct Bans {
+    /// The configuration file, which names the `ban_file`.
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub config_file: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: BanAction,
+}
+
+/// What to do with bans. A running broker follows within about a second.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BanAction {
+    /// Who is banned, why and for how long.
+    List {
+        /// The lines of the file as they are.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End bans before their time.
+    Lift {
+        /// The address, with the bans of its users; or `all`.
+        #[arg(value_name = "ADDRESS|all")]
+        who: String,
+        /// Only the ban of this user.
+        #[arg(short = 'u', long, value_name = "USER")]
+        user: Option<String>,
+    },
+    /// Ban somebody.
+    Add {
+        /// The address.
+        #[arg(value_name = "ADDRESS")]
+        who: String,
+        /// For how long.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+        seconds: u32,
+        /// Only this user.
+        #[arg(short = 'u', long, value_name = "USER")]
+        user: Option<String>,
+    },
 }
 
 /// `check`.

@@ -25,8 +25,8 @@ use crate::net::tls::{self, Tls, TlsSettings};
 use crate::net::websocket::WebSocketSettings;
 use crate::policy::acl::{AclError, AclFile, Included};
 use crate::policy::{
-    self, AddressList, AdmissionSettings, BanSettings, BudgetSettings, DenyReason, ListenerPolicy,
-    Members, Policy, Rate, RateAction,
+    self, AddressList, AdmissionSettings, BudgetSettings, DenyReason, ListenerPolicy, Members,
+    Policy, Rate, RateAction,
 };
 use crate::session::{self, ResponseInformation};
 
@@ -77,6 +77,9 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     diagnostics.extend(settings.check_permissions());
     for listener in &settings.listeners {
         reader.listener(listener);
+    }
+    if let Some(file) = &settings.abuse.ban_file {
+        diagnostics.extend(super::ban_file::problems(&file.value));
     }
     // Listeners may share a file; what is wrong in it is told once.
     for diagnostic in reader.diagnostics {
@@ -467,15 +470,6 @@ pub(crate) fn admission(settings: &Settings) -> AdmissionSettings {
         connections: settings.limits.max_connections_per_ip,
         rate: settings.limits.connect_rate_per_ip.map(rate),
     }
-}
-
-/// When an address is banned.
-pub(crate) fn bans(settings: &Settings) -> Option<BanSettings> {
-    settings.limits.auth_failure_limit.map(|limit| BanSettings {
-        count: limit.count,
-        window: limit.window,
-        ban: limit.ban,
-    })
 }
 
 /// Whether clients are sent elsewhere.

@@ -5,12 +5,16 @@
 
 pub mod cli;
 
+mod abuse;
+mod ban_file;
+mod bans;
 mod check;
 mod generation;
 mod passwd;
 mod password_rules;
 mod process;
 mod quickstart;
+mod replace;
 mod running;
 mod serve;
 mod tokens;
@@ -45,6 +49,7 @@ fn dispatch(cli: cli::Cli) -> Result<(), Stop> {
         None => serve::run(&cli.run, variable),
         Some(Command::Quickstart(arguments)) => quickstart::run(&arguments),
         Some(Command::Passwd(arguments)) => passwd::run(&arguments),
+        Some(Command::Bans(arguments)) => bans::run(&arguments),
         Some(Command::Check(arguments)) => check::check(&arguments, variable),
         Some(Command::Explain(arguments)) => check::explain(&arguments, variable),
         Some(Command::Directives(arguments)) => {

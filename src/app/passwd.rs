@@ -5,8 +5,7 @@
 //! wrong.
 
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,6 +14,7 @@ use crate::auth::{HashAlgorithm, HashLimits, HashProblem, SCRAM_ITERATIONS, Stor
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::password_rules::PasswordRules;
+use super::replace::replace;
 use super::{err, out};
 
 /// Rounds of `$7$` when none are named: what OWASP asks of PBKDF2-HMAC-SHA512.
@@ -204,41 +204,13 @@ fn read(file: &Path) -> Result<Zeroizing<String>, Stop> {
 
 /// Replaces the file whole. Owner and group stay, and only the owner may read.
 fn write(file: &Path, text: &str) -> Result<(), Stop> {
-    // Through a link, so that the link stays one.
-    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = target.with_file_name(name);
-    let result = replace(&target, &temporary, text);
-    if result.is_err() {
-        // It may never have been made.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(|error| failed(format!("{}: {error}", file.display())))
-}
-
-fn replace(target: &Path, temporary: &Path, text: &str) -> io::Result<()> {
-    let mut new = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
-    if let Ok(old) = fs::metadata(target)
-        && fchown(&new, Some(old.uid()), Some(old.gid())).is_err()
-    {
-        // Only root can give a file away.
+    replace(file, text, |target, owner| {
         err(&format!(
-            "warning: {} belongs to you now; give it back to account {}\n",
+            "warning: {} belongs to you now; give it back to account {owner}\n",
             target.display(),
-            old.uid()
         ));
-    }
-    new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    fs::rename(temporary, target)?;
-    let directory = target.parent().filter(|path| !path.as_os_str().is_empty());
-    // The new name is durable when its directory is.
-    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    })
+    .map_err(|error| failed(format!("{}: {error}", file.display())))
 }
 
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {

@@ -14,10 +14,12 @@ use crate::codec::MalformedKind;
 use crate::config::{self, AuditLog, FindingKind, LogType, Settings};
 use crate::net::exporter::{Exporter, Readiness};
 use crate::net::listener::Listener;
-use crate::net::{Cores, Drain, Shared, tls, websocket};
-use crate::policy::{Admission, Bans, Gate};
+use crate::net::{Cores, Drain, Sentry, Shared, tls, websocket};
+use crate::policy::{Admission, Gate};
 use crate::session;
 
+use super::abuse;
+use super::ban_file::BanFile;
 use super::generation::{self, Files, Loaded};
 
 /// A broker with its parts.
@@ -27,6 +29,8 @@ pub(crate) struct Running {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: OperatorLog,
     pub(crate) settings: Settings,
+    /// `ban_file`.
+    pub(crate) ban_file: Option<BanFile>,
     accepting: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
@@ -79,6 +83,12 @@ pub(crate) fn log_settings(settings: &Settings) -> LogSettings {
     }
 }
 
+fn open_bans(settings: &Settings, sentry: &Sentry) -> io::Result<Option<BanFile>> {
+    let file = settings.abuse.ban_file.as_ref();
+    file.map(|file| BanFile::open(&file.value, sentry))
+        .transpose()
+}
+
 fn broker_settings(settings: &Settings) -> broker::Settings {
     let limits = &settings.limits;
     broker::Settings {
@@ -129,9 +139,11 @@ impl Running {
         .map_err(io::Error::other)?;
         let metrics = Arc::new(metrics);
         let audit = Auditor::new(journal, families);
+        let sentry = Sentry::new(Arc::clone(&audit), &abuse::sentry(&settings));
+        let ban_file = open_bans(&settings, &sentry)?;
         let gate = Arc::new(Gate::new(
             generation::policy(&settings, files),
-            Arc::clone(&audit) as Arc<dyn crate::policy::Observer>,
+            Arc::clone(&sentry) as Arc<dyn crate::policy::Observer>,
         ));
         let cache = CredentialCache::new(CacheSettings {
             entries: settings.hashing.credential_cache,
@@ -148,7 +160,7 @@ impl Running {
             audit,
             traffic,
             Admission::new(generation::admission(&settings)),
-            Bans::new(generation::bans(&settings)),
+            sentry,
             Cores::start(settings.process.threads)?,
         );
         for state in generation::listeners(&settings, files, &verifier) {
@@ -160,6 +172,7 @@ impl Running {
             metrics,
             log,
             settings,
+            ban_file,
             accepting: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
         };
@@ -211,6 +224,7 @@ impl Running {
             let counts = shared.broker.counts();
             let (queued_messages, queued_bytes) = shared.broker.queued();
             let hashes = verifier.counts();
+            let (banned, banned_users) = shared.sentry.bans.count(std::time::Instant::now());
             Gauges {
                 connections: shared.cores.connections(),
                 sessions: counts.sessions,
@@ -222,7 +236,9 @@ impl Running {
                 queued_messages,
                 queued_bytes,
                 memory_pressed: shared.broker.is_pressed(),
-                banned: shared.bans.list(std::time::Instant::now()).len(),
+                banned,
+                banned_users,
+                held_back: shared.held_back(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
@@ -270,6 +286,17 @@ impl Running {
             return false;
         }
         let settings = loaded.settings;
+        let wanted = settings.abuse.ban_file.as_ref().map(|file| &*file.value);
+        let mut ban_file = None;
+        if self.ban_file.as_ref().map(BanFile::path) != wanted {
+            match open_bans(&settings, &self.shared.sentry) {
+                Ok(file) => ban_file = Some(file),
+                Err(error) => {
+                    self.refuse_reload(&[error.to_string()]);
+                    return false;
+                }
+            }
+        }
         let target = journal_target(&settings);
         if let Err(error) = self.log.reopen(log_settings(&settings)) {
             self.refuse_reload(&[format!("the log cannot be opened: {error}")]);
@@ -280,6 +307,9 @@ impl Running {
             drop(self.log.reopen(log_settings(&self.settings)));
             self.refuse_reload(&[format!("the audit log cannot be opened: {error}")]);
             return false;
+        }
+        if let Some(file) = ban_file {
+            self.ban_file = file;
         }
         let changes = self.settings.changes(&settings);
         self.apply(settings, &loaded.files);
@@ -335,6 +365,8 @@ impl Running {
                 listener.set_state(state);
             }
         }
+        // Before the policy: with that every topic is judged, and looked at, anew.
+        self.shared.sentry.set(&abuse::sentry(&settings));
         self.shared
             .broker
             .gate()
@@ -344,7 +376,6 @@ impl Running {
             ));
         self.shared.broker.set(&broker_settings(&settings));
         self.shared.admission.set(generation::admission(&settings));
-        self.shared.bans.set(generation::bans(&settings));
         // The order of listeners that is in use, so that the next reload compares with it.
         let by_old_number: Vec<_> = policy_order
             .iter()

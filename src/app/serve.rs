@@ -344,7 +344,7 @@ async fn serve(
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                house.tick(&running);
+                house.tick(&mut running);
                 if watch.has_changed(&running.settings) {
                     tracing::info!(target: "portcullis::log::notice", "a file has changed: reloading");
                     reload(&mut running, &source, &mut watch);
@@ -364,6 +364,7 @@ async fn serve(
     running.shared.audit.record(&Event::Stopping);
     stop.send_replace(true);
     drain(&running).await;
+    tick_bans(&mut running);
     Ok(())
 }
 
@@ -436,10 +437,11 @@ impl Housekeeping {
         }
     }
 
-    fn tick(&mut self, running: &Running) {
+    fn tick(&mut self, running: &mut Running) {
         let now = Instant::now();
         let mut wakes = Wakes::default();
         running.shared.broker.tick(now, &mut wakes);
+        tick_bans(running);
         running.shared.audit.tick(now);
         weigh(running);
         running.shared.tick_drain();
@@ -494,6 +496,18 @@ impl Housekeeping {
                 wakes,
             );
         }
+    }
+}
+
+/// Ends bans that are over, and takes and keeps them in `ban_file`.
+fn tick_bans(running: &mut Running) {
+    let sentry = &running.shared.sentry;
+    sentry.tick();
+    if sentry.take_expulsion() {
+        running.shared.broker.signal_all(Signal::Expel);
+    }
+    if let Some(file) = &mut running.ban_file {
+        file.tick(sentry);
     }
 }
 

@@ -124,7 +124,10 @@ impl Auditor {
                     .inc();
             }
             Event::TakenOver { .. } => families.takeovers.inc(),
+            Event::Canary { touched, .. } => families.canary(touched.label()),
+            Event::Misuse { found, .. } => families.misuse(found.kind),
             Event::Banned { .. } => families.bans.inc(),
+            Event::BanEnded { lifted, .. } => families.bans_lifted.inc_by(u64::from(*lifted)),
             Event::AcceptFailed { .. } => families.accept_failures.inc(),
             Event::Reloaded { .. } => families.reloads.with_label_values(&["applied"]).inc(),
             Event::ReloadFailed { .. } => families.reloads.with_label_values(&["failed"]).inc(),

@@ -1,10 +1,10 @@
 //! Everything worth telling.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::codec::{QoS, ReasonCode, Version};
-use crate::policy::{Action, Denial, DenyReason, Who};
+use crate::policy::{Action, BanCause, Denial, DenyReason, Found, Who};
 
 /// Why a connection ended. A closed set: labels are metric label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +71,35 @@ impl Cause {
             Self::PacketTimeout => "packet_timeout",
             Self::Drained => "drained",
             Self::ProofOver => "token_over",
+        }
+    }
+}
+
+/// Which canary was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touched<'a> {
+    /// A user name was used.
+    User,
+    /// Something was asked for a topic.
+    Topic {
+        /// What.
+        action: Action,
+        /// Topic Name or Topic Filter.
+        topic: &'a str,
+        /// Whether the rules allow it.
+        allowed: bool,
+    },
+}
+
+impl Touched<'_> {
+    /// Every label, for metrics that start at zero.
+    pub const LABELS: [&'static str; 2] = ["user", "topic"];
+
+    /// The metric label value and the `reason` field of the audit log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Topic { .. } => "topic",
         }
     }
 }
@@ -208,10 +237,45 @@ pub enum Event<'a> {
         /// Client Identifier.
         client_id: &'a str,
     },
-    /// An address is refused for a time.
+    /// An address, or a user from it, is refused for a time.
     Banned {
         /// Which.
-        address: SocketAddr,
+        address: IpAddr,
+        /// Only this user.
+        user: Option<&'a str>,
+        /// Why.
+        cause: BanCause,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Somebody does what an ordinary client does not do, or not so often.
+    Misuse {
+        /// Who.
+        who: &'a Who,
+        /// What was found.
+        found: Found,
+        /// The last topic, filter or Client Identifier of it.
+        example: &'a str,
+    },
+    /// Somebody touched what nobody has any business with.
+    Canary {
+        /// Who.
+        who: &'a Who,
+        /// What.
+        touched: Touched<'a>,
+        /// Whether it led to a ban of the address.
+        bans: bool,
+    },
+    /// A ban is over.
+    BanEnded {
+        /// Of which address.
+        address: IpAddr,
+        /// Of this user alone.
+        user: Option<&'a str>,
+        /// Why it was.
+        cause: BanCause,
+        /// Before its time.
+        lifted: bool,
     },
     /// A connection could not be accepted.
     AcceptFailed {

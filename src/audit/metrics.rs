@@ -11,9 +11,9 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::event::Cause;
+use super::event::{Cause, Touched};
 use super::traffic::{Traffic, TrafficDelta};
-use crate::policy::{Action, DenyReason};
+use crate::policy::{Action, DenyReason, MisuseKind};
 
 /// Counters that events move. Labels come from closed sets only.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Families {
     denied: IntCounterVec,
     subscribe_denied: IntCounterVec,
     rate_limited: IntCounterVec,
+    misuse: IntCounterVec,
+    canary: IntCounterVec,
     pub(super) would_deny: IntCounterVec,
     pub(super) tls_failures: IntCounterVec,
     pub(super) connect_timeouts: IntCounterVec,
@@ -35,6 +37,7 @@ pub struct Families {
     pub(super) subscriptions_lost: IntCounter,
     pub(super) takeovers: IntCounter,
     pub(super) bans: IntCounter,
+    pub(super) bans_lifted: IntCounter,
     pub(super) accept_failures: IntCounter,
 }
 
@@ -53,6 +56,14 @@ impl Families {
         if is_rate(reason) {
             self.rate_limited.with_label_values(&[reason.label()]).inc();
         }
+    }
+
+    pub(super) fn canary(&self, kind: &str) {
+        self.canary.with_label_values(&[kind]).inc();
+    }
+
+    pub(super) fn misuse(&self, kind: MisuseKind) {
+        self.misuse.with_label_values(&[kind.label()]).inc();
     }
 
     pub(super) fn denied(&self, action: Action, reason: DenyReason) {
@@ -147,6 +158,10 @@ pub struct Gauges {
     pub memory_pressed: bool,
     /// Addresses banned now.
     pub banned: usize,
+    /// Users banned now from one address.
+    pub banned_users: usize,
+    /// Refused connections whose answer waits.
+    pub held_back: usize,
     /// Passwords hashed.
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
@@ -243,6 +258,12 @@ impl Metrics {
             for label in labels {
                 family.with_label_values(&[label]);
             }
+        }
+        for kind in Touched::LABELS {
+            families.canary.with_label_values(&[kind]);
+        }
+        for kind in MisuseKind::ALL {
+            families.misuse.with_label_values(&[kind.label()]);
         }
         for cause in Cause::ALL {
             families.disconnects.with_label_values(&[cause.label()]);
@@ -358,6 +379,16 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
             "Times a client or address ran into a rate.",
             &["reason"],
         )?,
+        misuse: many(
+            "portcullis_misuse_total",
+            "Times that somebody reached a misuse_limit, by what he did.",
+            &["kind"],
+        )?,
+        canary: many(
+            "portcullis_canary_touched_total",
+            "Times that somebody touched a canary_topic or a canary_user.",
+            &["kind"],
+        )?,
         would_deny: many(
             "portcullis_would_deny_total",
             "Subscriptions admitted by `subscribe_guard report` that strict would refuse.",
@@ -403,7 +434,11 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
         )?,
         bans: one(
             "portcullis_bans_total",
-            "Addresses banned after repeated failures.",
+            "Bans of addresses, and of users from one address.",
+        )?,
+        bans_lifted: one(
+            "portcullis_bans_lifted_total",
+            "Bans that ended before their time.",
         )?,
         accept_failures: one(
             "portcullis_accept_failures_total",
@@ -525,6 +560,20 @@ impl Readings {
                 (
                     gauge("portcullis_banned_addresses", "Addresses that are banned.")?,
                     |g| g.banned,
+                ),
+                (
+                    gauge(
+                        "portcullis_banned_users",
+                        "Users that are banned, each from one address.",
+                    )?,
+                    |g| g.banned_users,
+                ),
+                (
+                    gauge(
+                        "portcullis_held_back_connections",
+                        "Refused connections whose answer waits (auth_failure_delay_ms).",
+                    )?,
+                    |g| g.held_back,
                 ),
             ],
             counted: vec![

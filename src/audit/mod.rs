@@ -17,7 +17,7 @@ mod text;
 mod traffic;
 
 pub use auditor::Auditor;
-pub use event::{Cause, Event};
+pub use event::{Cause, Event, Touched};
 pub use journal::{Journal, JournalTarget};
 pub use metrics::{Families, Gauges, Metrics};
 pub use oplog::{LogClass, LogDestination, LogSettings, OperatorLog};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::event::Event;
+use super::event::{Event, Touched};
 use super::flood::Repeatable;
 use crate::policy::Who;
 
@@ -53,6 +53,11 @@ pub(super) fn repeated<'a>(event: &Event<'a>) -> Option<FloodOf<'a>> {
             topic,
             denial: why,
         } => denial(action.label(), who, topic, why.reason.label()),
+        Event::Canary { who, touched, .. } => match touched {
+            Touched::User => denial("canary", who, "", touched.label()),
+            Touched::Topic { action, topic, .. } => denial("canary", who, topic, action.label()),
+        },
+        Event::Misuse { who, found, .. } => denial("misuse", who, "", found.kind.label()),
         Event::WouldDeny {
             who,
             topic,

@@ -1,13 +1,13 @@
 //! What is said of an event: a class and a sentence for the operator, fields for the audit log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, Value, json};
 
-use super::event::{Cause, Event};
+use super::event::{Cause, Event, Touched};
 use super::oplog::LogClass;
 use super::text::escape;
-use crate::policy::{Denial, DenyReason, Who};
+use crate::policy::{BanCause, Denial, DenyReason, MisuseKind, Who};
 
 /// What one event becomes.
 pub(super) struct Told {
@@ -64,6 +64,42 @@ fn with_denial(mut map: Map<String, Value>, denial: &Denial) -> Map<String, Valu
 fn with(mut map: Map<String, Value>, key: &str, value: impl Into<Value>) -> Map<String, Value> {
     map.insert(key.into(), value.into());
     map
+}
+
+fn with_banned(
+    map: Map<String, Value>,
+    address: IpAddr,
+    user: Option<&str>,
+    cause: BanCause,
+) -> Map<String, Value> {
+    let mut map = with(map, "address", address.to_string());
+    if let Some(user) = user {
+        map = with(map, "username", escape(user).into_owned());
+    }
+    with(map, "reason", cause.label())
+}
+
+/// Who is banned, in a sentence.
+fn banned(address: IpAddr, user: Option<&str>) -> String {
+    match user {
+        None => format!("address {address}"),
+        Some(user) => format!("user {} from address {address}", escape(user)),
+    }
+}
+
+/// In the words of requirement C28.
+fn misuse_tag(kind: MisuseKind) -> &'static str {
+    match kind {
+        MisuseKind::Wildcards | MisuseKind::Topics => "acl-denied",
+        MisuseKind::ClientIds | MisuseKind::Sequence | MisuseKind::Takeovers => "connect",
+    }
+}
+
+fn ban_tag(cause: BanCause) -> &'static str {
+    match cause {
+        BanCause::AuthFailures => "auth-failed",
+        BanCause::Misuse | BanCause::Canary | BanCause::Operator => "acl-denied",
+    }
 }
 
 /// How a client is named in a sentence.
@@ -393,18 +429,89 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                 escape(client_id).into_owned(),
             ),
         ),
-        Event::Banned { address } => (
-            LogClass::Denial,
-            format!(
-                "address {} is banned after repeated failures (auth_failure_limit)",
-                address.ip()
-            ),
-            with(
-                fields("banned", &["connect", "blocked", "auth-failed"], "deny"),
-                "address",
-                address.ip().to_string(),
-            ),
-        ),
+        Event::Banned {
+            address,
+            user,
+            cause,
+            lasts,
+        } => {
+            let seconds = lasts.as_secs();
+            let json = fields("banned", &["connect", "blocked", ban_tag(cause)], "deny");
+            (
+                LogClass::Denial,
+                format!(
+                    "{} is banned for {seconds} s: {}",
+                    banned(address, user),
+                    cause.sentence()
+                ),
+                with(with_banned(json, address, user, cause), "seconds", seconds),
+            )
+        }
+        Event::Canary { who, touched, bans } => {
+            let what = if bans { "blocked" } else { "detect-only" };
+            let (tag, did) = match touched {
+                Touched::User => ("connect", "authenticates as a canary".to_owned()),
+                Touched::Topic { action, topic, .. } => (
+                    "acl-denied",
+                    format!("asks to {} {}, a canary", verb(action), escape(topic)),
+                ),
+            };
+            let decision = match touched {
+                Touched::Topic { allowed: true, .. } => "allow",
+                _ => "deny",
+            };
+            let mut json = with_who(fields("canary", &["mqtt", what, tag], decision), who);
+            json = with(json, "severity", "high");
+            json = with(json, "reason", touched.label());
+            if let Touched::Topic { action, topic, .. } = touched {
+                json = with(json, "action", action.label());
+                json = with(json, "topic", escape(topic).into_owned());
+            }
+            (LogClass::Warning, format!("{} {did}", called(who)), json)
+        }
+        Event::Misuse {
+            who,
+            found,
+            example,
+        } => {
+            let decision = if found.limit.ban.is_some() {
+                ("blocked", "deny")
+            } else {
+                ("detect-only", "allow")
+            };
+            let tags = ["mqtt", decision.0, misuse_tag(found.kind)];
+            let json = with_who(fields("misuse", &tags, decision.1), who);
+            let json = with(json, "severity", "high");
+            let json = with(json, "reason", found.kind.label());
+            let json = with(json, "count", found.limit.count);
+            let json = with(json, "seconds", found.limit.window.as_secs());
+            (
+                LogClass::Warning,
+                format!(
+                    "{}: {} {} within {} s, the last {}",
+                    called(who),
+                    found.limit.count,
+                    found.kind.sentence(),
+                    found.limit.window.as_secs(),
+                    escape(example)
+                ),
+                with(json, "example", escape(example).into_owned()),
+            )
+        }
+        Event::BanEnded {
+            address,
+            user,
+            cause,
+            lifted,
+        } => {
+            let json = fields("ban_ended", &["connect"], "allow");
+            let how = if lifted { "lifted" } else { "over" };
+            (
+                LogClass::Denial,
+                format!("the ban of {} is {how}", banned(address, user)),
+                with(with_banned(json, address, user, cause), "how", how),
+            )
+        }
         Event::AcceptFailed { listener, detail } => (
             LogClass::Error,
             format!(

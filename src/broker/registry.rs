@@ -39,6 +39,8 @@ pub enum Signal {
     Shutdown,
     /// The operator drains the broker.
     Drain,
+    /// Somebody was banned who may be connected.
+    Expel,
 }
 
 impl Signal {
@@ -48,6 +50,7 @@ impl Signal {
             Self::Recheck => 2,
             Self::Shutdown => 4,
             Self::Drain => 8,
+            Self::Expel => 16,
         }
     }
 }

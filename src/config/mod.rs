@@ -9,6 +9,7 @@
 //! `builder` follows the contexts of `listener` and `plugin`, `checks` says what cannot stand,
 //! `document` prints the table.
 
+mod abuse;
 mod builder;
 mod changes;
 mod checks;
@@ -28,6 +29,7 @@ pub mod table;
 mod token_checks;
 mod value;
 
+pub use abuse::{AbuseSettings, AuthFailureLimit, CountLimit, MisuseLimit};
 pub use changes::Change;
 pub use diagnostic::{Diagnostic, Severity};
 pub use directive::{Default, Directive, Reload, Repeat, Scope, Section, Support};
@@ -36,10 +38,10 @@ pub use load::{LoadOptions, Loaded, Verbosity, load, read, read_text};
 pub use origin::{Located, Origin};
 pub use profile::{FindingKind, HardenedFinding, ProfileSource, SecurityProfile};
 pub use settings::{
-    AccessSettings, AuditLog, AuthFailureLimit, Bind, CertificateIdentity, ClientIdFrom,
-    DEFAULT_PORT, DeniedPublish, DeniedSubscribe, DrainSettings, DrainTo, HashingSettings,
-    LimitSettings, ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener,
-    Pattern, ProcessSettings, ProtocolSettings, Rate, RateAction, SecurityGroup, Settings,
-    SocketDomain, SubscribeGuard, TlsSettings, TlsVersion, TokenSettings, WebSockets,
+    AccessSettings, AuditLog, Bind, CertificateIdentity, ClientIdFrom, DEFAULT_PORT, DeniedPublish,
+    DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, LimitSettings, ListenerSettings,
+    LogDestination, LogSettings, LogType, MetricsListener, Pattern, ProcessSettings,
+    ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard,
+    TlsSettings, TlsVersion, TokenSettings, WebSockets,
 };
 pub(crate) use source::included_names;

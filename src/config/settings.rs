@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::auth::{CertificateGroups, Provider};
 use crate::codec::{QoS, Version};
+use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
 use crate::session::{Available, ResponseInformation, TopicTokenSettings};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Bounds.
     pub limits: LimitSettings,
+    /// Limits on what looks like an attack.
+    pub abuse: AbuseSettings,
     /// What MQTT leaves open to a server.
     pub protocol: ProtocolSettings,
     /// Password hashing.
@@ -235,8 +238,6 @@ pub struct LimitSettings {
     pub max_retained_messages: Option<usize>,
     /// Bytes of all retained messages.
     pub max_retained_bytes: Option<u64>,
-    /// Failed authentications from one address before it is banned.
-    pub auth_failure_limit: Option<AuthFailureLimit>,
 }
 
 /// A token bucket: so many a second, with a burst.
@@ -258,17 +259,6 @@ pub enum RateAction {
     Drop,
     /// Close the connection (0x96).
     Disconnect,
-}
-
-/// `auth_failure_limit COUNT SECONDS BAN_SECONDS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AuthFailureLimit {
-    /// Failures that lead to a ban.
-    pub count: u32,
-    /// The window they are counted in.
-    pub window: Duration,
-    /// How long the ban lasts.
-    pub ban: Duration,
 }
 
 /// What MQTT leaves open to a server.
@@ -530,6 +520,7 @@ impl Settings {
             security: SecurityGroup::default(),
             access: AccessSettings::default(),
             limits: LimitSettings::default(),
+            abuse: AbuseSettings::default(),
             protocol: ProtocolSettings::default(),
             hashing: HashingSettings::default(),
             log: LogSettings::default(),

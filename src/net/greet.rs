@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{Begun, CertificateIdentity, Credentials, Secret, Verdict};
+use crate::auth::{Begun, CertificateIdentity, Credentials, Provider, Secret, Verdict};
 use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
-use crate::codec::{self, Connack, DecodeError, Packet, ReasonCode, Version};
-use crate::message::{ClientId, Groups, Tokens};
+use crate::codec::{self, DecodeError, Packet, ReasonCode};
+use crate::message::{Groups, Tokens};
 use crate::policy::{Client, Denial, DenyReason, Who};
 use crate::session::{self, Connection, Opening, SessionState};
 
@@ -22,15 +22,16 @@ use super::cores::Placed;
 use super::driver::Driver;
 use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
-use super::packets::{self, NoPacket};
+use super::packets;
 use super::publishing::will_message;
 use super::random;
+use super::refusal::{Addressee, Failure};
 use super::report;
 use super::serving::{Serving, Start};
 use super::tls::{HandshakeFailure, client_identity};
 use super::token;
 use super::transport::{Socket, Transport};
-use super::websocket::{self, UpgradeFailure, Violation, WebSocket};
+use super::websocket::{self, UpgradeFailure, WebSocket};
 use super::{GreetPlace, Shared};
 
 /// How long a newcomer waits for the connection it takes over from.
@@ -51,53 +52,6 @@ pub(crate) struct Arrival {
 enum NoTransport {
     Tls(HandshakeFailure),
     WebSocket(UpgradeFailure),
-}
-
-/// Why a greeting came to nothing.
-enum Failure {
-    /// The socket failed or the peer went away.
-    Gone,
-    /// The first packet is not a CONNECT we understand.
-    Malformed(DecodeError),
-    /// What came is nothing that a WebSocket may bring.
-    NoFrame(Violation),
-    /// Refused: the version tells how to say so.
-    Refused(Addressee, Box<Who>, Denial),
-    /// Refused before anything was known about the client.
-    RefusedEarly(Addressee, DenyReason),
-}
-
-/// Whom a refusal is written for.
-#[derive(Clone, Copy)]
-struct Addressee {
-    version: Version,
-    maximum_packet_bytes: u32,
-}
-
-impl Addressee {
-    /// Whether a packet of this size is within its Maximum Packet Size [MQTT-3.1.2-24].
-    fn takes(self, bytes: usize) -> bool {
-        u32::try_from(bytes).is_ok_and(|bytes| bytes <= self.maximum_packet_bytes)
-    }
-}
-
-impl From<&Opening> for Addressee {
-    fn from(opening: &Opening) -> Self {
-        Self {
-            version: opening.version,
-            maximum_packet_bytes: opening.maximum_packet_bytes,
-        }
-    }
-}
-
-impl From<NoPacket> for Failure {
-    fn from(error: NoPacket) -> Self {
-        match error {
-            NoPacket::Gone => Self::Gone,
-            NoPacket::Malformed(error) => Self::Malformed(error),
-            NoPacket::NoFrame(violation) => Self::NoFrame(violation),
-        }
-    }
 }
 
 /// Greets; on success the connection goes on as the [`Driver`] it gives, as a task of its own.
@@ -137,8 +91,8 @@ impl Stage {
     }
 }
 
-struct Greeting {
-    arrival: Arrival,
+pub(super) struct Greeting {
+    pub(super) arrival: Arrival,
 }
 
 impl Greeting {
@@ -277,12 +231,15 @@ impl Greeting {
             .authenticator
             .begin(method, client_id, data, certificate)
             .map_err(|reason| {
-                let Arrival { shared, peer, .. } = &self.arrival;
-                shared.authentication_failed(peer.ip(), reason);
-                Failure::RefusedEarly(to, reason)
+                let delay = self.authentication_failed(None, reason);
+                Failure::Guessed(Box::new(Failure::RefusedEarly(to, reason)), delay)
             })?;
         let (exchange, answer) = match begun {
-            Begun::Challenge(exchange, answer) => (*exchange, answer),
+            Begun::Challenge(exchange, answer) => {
+                self.called(exchange.username(), &opening, "none");
+                self.check_user(&opening, exchange.username())?;
+                (*exchange, answer)
+            }
             Begun::Done(verdict) => return self.judged(opening, None, verdict, rest).await,
         };
         let mut out = Vec::new();
@@ -324,8 +281,18 @@ impl Greeting {
         credentials: Credentials,
         rest: Vec<u8>,
     ) -> Result<Ready, Failure> {
-        let claimed = credentials.username.as_deref().map(Arc::from);
+        let claimed: Option<Arc<str>> = credentials.username.as_deref().map(Arc::from);
         let authenticator = &self.arrival.listener.authenticator;
+        if let Some(username) = &claimed {
+            self.called(username, &opening, "none");
+        }
+        // Before a password is looked at. Where the certificate alone says who it is, the name says
+        // nothing.
+        if let Some(username) = &claimed
+            && (credentials.certificate.is_none() || authenticator.asks(Provider::Password))
+        {
+            self.check_user(&opening, username)?;
+        }
         let verdict = authenticator.authenticate(credentials).await;
         self.judged(opening, claimed, verdict, rest).await
     }
@@ -344,20 +311,7 @@ impl Greeting {
             peer,
             ..
         } = &self.arrival;
-        let version = opening.version;
         let to = Addressee::from(&opening);
-        let who = |username: Option<Arc<str>>, client_id: &ClientId, method| Who {
-            client_id: client_id.clone(),
-            username,
-            groups: Groups::default(),
-            grants: None,
-            tokens: Tokens::default(),
-            address: Some(*peer),
-            listener: listener.id,
-            listener_name: Arc::clone(&listener.name),
-            protocol: version,
-            method,
-        };
         let (username, method, proof) = match verdict {
             Verdict::Accept {
                 username,
@@ -365,23 +319,88 @@ impl Greeting {
                 proof,
             } => (username, method, proof),
             Verdict::Reject(reason) => {
-                shared.authentication_failed(peer.ip(), reason);
-                let who = who(claimed_name, &opening.client_id, "none");
-                return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
+                let delay = self.authentication_failed(claimed_name.as_deref(), reason);
+                let who = self.who(claimed_name, &opening, "none");
+                // Who comes too early or too late is no guesser.
+                if !matches!(
+                    reason,
+                    DenyReason::AuthBusy | DenyReason::AuthUnavailable | DenyReason::TokenExpired
+                ) {
+                    self.connecting(&who, &opening, false);
+                }
+                let refused = Failure::Refused(to, Box::new(who), Denial::new(reason));
+                return Err(Failure::Guessed(Box::new(refused), delay));
             }
         };
-        shared.bans.succeeded(peer.ip());
+        let (claimed, proved) = (claimed_name.as_deref(), username.as_deref());
+        if let Some(username) = &username
+            && claimed != proved
+        {
+            self.called(username, &opening, method);
+        }
+        shared
+            .sentry
+            .authenticated(peer.ip(), claimed, proved, method);
+        let sent = self.who(username.clone(), &opening, method);
+        self.connecting(&sent, &opening, true);
         if let Err(reason) = settle_client_id(&mut opening, listener, username.as_deref(), &proof) {
-            let who = who(username, &opening.client_id, method);
+            let who = self.who(username, &opening, method);
             return Err(Failure::Refused(to, Box::new(who), Denial::new(reason)));
         }
         opening.identified(username.as_deref(), None, &listener.session);
         let who = Who {
             groups: listener.authenticator.groups(&proof),
             grants: proof.grants().cloned(),
-            ..who(username, &opening.client_id, method)
+            ..self.who(username, &opening, method)
         };
         self.open_session(opening, who, proof, rest).await
+    }
+
+    fn who(&self, username: Option<Arc<str>>, opening: &Opening, method: &'static str) -> Who {
+        let Arrival { listener, peer, .. } = &self.arrival;
+        Who {
+            client_id: opening.client_id.clone(),
+            username,
+            groups: Groups::default(),
+            grants: None,
+            tokens: Tokens::default(),
+            address: Some(*peer),
+            listener: listener.id,
+            listener_name: Arc::clone(&listener.name),
+            protocol: opening.version,
+            method,
+        }
+    }
+
+    /// Client Identifiers that we made up tell nothing.
+    fn connecting(&self, who: &Who, opening: &Opening, accepted: bool) {
+        if sent_client_id(opening).is_some() {
+            self.arrival.shared.sentry.connecting(who, accepted);
+        }
+    }
+
+    /// A canary is told before anything is known of its credential.
+    fn called(&self, username: &Arc<str>, opening: &Opening, method: &'static str) {
+        let who = || self.who(Some(Arc::clone(username)), opening, method);
+        self.arrival.shared.sentry.called(username, who);
+    }
+
+    /// Refuses a user that is banned from this address.
+    fn check_user(&self, opening: &Opening, username: &Arc<str>) -> Result<(), Failure> {
+        let Arrival { shared, peer, .. } = &self.arrival;
+        let bans = &shared.sentry.bans;
+        if !bans.is_user_banned(peer.ip(), username, super::now()) {
+            return Ok(());
+        }
+        let who = self.who(Some(Arc::clone(username)), opening, "none");
+        let denial = Denial::new(DenyReason::Banned);
+        Err(Failure::Refused(opening.into(), Box::new(who), denial))
+    }
+
+    /// Counts a failure; how long its answer is to wait.
+    fn authentication_failed(&self, user: Option<&str>, reason: DenyReason) -> Duration {
+        let Arrival { shared, peer, .. } = &self.arrival;
+        shared.sentry.authentication_failed(peer.ip(), user, reason)
     }
 
     async fn open_session(
@@ -418,7 +437,7 @@ impl Greeting {
         let owner = Owner {
             username: client.who().username.clone(),
         };
-        let (session, mut state, present) = match self.claim(&opening, &owner).await {
+        let (session, mut state, present) = match self.claim(&opening, &owner, client.who()).await {
             Ok(claimed) => claimed,
             Err(reason) => return Err(refused(client.who(), Denial::new(reason))),
         };
@@ -449,6 +468,7 @@ impl Greeting {
         &self,
         opening: &Opening,
         owner: &Owner,
+        who: &Who,
     ) -> Result<(Arc<Session>, Box<SessionState>, bool), DenyReason> {
         let shared = &self.arrival.shared;
         let mut wakes = Wakes::default();
@@ -463,6 +483,7 @@ impl Greeting {
         let claimed = match claimed {
             Claimed::Wait { session, handover } => {
                 report::taken_over(shared, &opening.client_id);
+                shared.sentry.takeover(who, true);
                 match tokio::time::timeout(HANDOVER, handover).await {
                     Ok(Ok(handover)) => crate::broker::Broker::handed_over(session, handover),
                     // A later newcomer was faster, or the predecessor does not answer.
@@ -477,7 +498,12 @@ impl Greeting {
                 state,
                 present,
             } => Ok((session, state, present)),
-            Claimed::Refused(reason) => Err(reason),
+            Claimed::Refused(reason) => {
+                if reason == DenyReason::SessionOwner {
+                    shared.sentry.takeover(who, false);
+                }
+                Err(reason)
+            }
             Claimed::Wait { .. } => Err(DenyReason::MaxConnections),
         }
     }
@@ -534,62 +560,6 @@ impl Greeting {
             now,
         ));
         Some(Driver::new(shared, transport, session, serving, placed))
-    }
-
-    /// CONNACK with the reason, as much of it as the client takes [MQTT-3.2.2-19]; nothing if it
-    /// takes none at all [MQTT-3.1.2-24].
-    fn refuse(&self, to: Addressee, reason: DenyReason, out: &mut Vec<u8>) {
-        let drain = match reason {
-            DenyReason::UseAnotherServer | DenyReason::ServerMoved => self.arrival.shared.drain(),
-            _ => None,
-        };
-        let reference = drain.as_ref().and_then(|drain| drain.reference.as_deref());
-        let wants_text = self.arrival.listener.session.reason_strings;
-        let text = wants_text.then(|| reason.told());
-        for (reason_string, server_reference) in
-            [(text, reference), (None, reference), (None, None)]
-        {
-            out.clear();
-            let connack = Connack {
-                reason_string,
-                server_reference,
-                ..Connack::new(reason.reason_code())
-            };
-            codec::encode_connack(out, to.version, &connack);
-            if to.takes(out.len()) {
-                return;
-            }
-        }
-        out.clear();
-    }
-
-    async fn fail(&self, failure: Failure, transport: &mut Transport) {
-        let shared = &self.arrival.shared;
-        let listener = &self.arrival.listener;
-        let mut out = Vec::new();
-        match &failure {
-            Failure::Gone => {}
-            Failure::NoFrame(violation) => {
-                let (peer, error) = (self.arrival.peer, violation.error());
-                report::malformed_connect(shared, listener, peer, error.label, error.statement);
-            }
-            Failure::Malformed(error) => {
-                let (peer, kind) = (self.arrival.peer, error.kind);
-                report::malformed_connect(shared, listener, peer, kind.label(), kind.statement());
-                codec::encode_connect_refusal(&mut out, error);
-            }
-            Failure::Refused(to, who, denial) => {
-                report::refused(shared, who, denial);
-                self.refuse(*to, denial.reason, &mut out);
-            }
-            Failure::RefusedEarly(to, reason) => {
-                let peer = self.arrival.peer;
-                report::refused_connect(shared, listener, peer, to.version, *reason);
-                self.refuse(*to, *reason, &mut out);
-            }
-        }
-        // What fails here fails a connection that is over.
-        drop(packets::finish(transport, &out).await);
     }
 }
 

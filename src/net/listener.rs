@@ -392,7 +392,7 @@ fn permit(
             if !state.takes_address(peer.ip()) {
                 return Err(DenyReason::AddressRefused);
             }
-            if shared.bans.is_banned(peer.ip(), now) {
+            if shared.sentry.bans.is_banned(peer.ip(), now) {
                 return Err(DenyReason::Banned);
             }
             Some(shared.admission.admit(peer.ip(), now)?)

@@ -14,15 +14,16 @@ mod greet;
 mod identity;
 mod packets;
 mod publishing;
+mod refusal;
 mod replay;
 mod report;
+mod sentry;
 mod serving;
 mod subscribing;
 mod token;
 mod transport;
 pub mod websocket;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -32,12 +33,16 @@ use parking_lot::RwLock;
 
 use crate::audit::{Auditor, Traffic};
 use crate::broker::{Broker, Signal, Wakes};
-use crate::policy::{Admission, Bans, BudgetSettings, DenyReason};
+use crate::policy::{Admission, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
+pub use sentry::{Sentry, SentrySettings};
 pub use transport::Stream;
 
 use listener::{Listener, ListenerState};
+
+/// Refused connections whose answer waits, at most.
+const MAX_HELD_BACK: usize = 256;
 
 /// The runtime's clock: in a test it may stand still.
 fn now() -> Instant {
@@ -55,8 +60,8 @@ pub struct Shared {
     pub traffic: Arc<Traffic>,
     /// Connections by address.
     pub admission: Admission,
-    /// Addresses that are refused for a time.
-    pub bans: Bans,
+    /// Who watches for clients that guess, and bans them.
+    pub sentry: Arc<Sentry>,
     /// The threads.
     pub cores: Arc<Cores>,
     listeners: RwLock<Vec<Arc<Listener>>>,
@@ -64,6 +69,7 @@ pub struct Shared {
     max_connections: AtomicUsize,
     max_greeting: AtomicUsize,
     greeting: Arc<AtomicUsize>,
+    held_back: Arc<AtomicUsize>,
     drain: ArcSwapOption<Drain>,
 }
 
@@ -95,7 +101,7 @@ impl Shared {
         audit: Arc<Auditor>,
         traffic: Arc<Traffic>,
         admission: Admission,
-        bans: Bans,
+        sentry: Arc<Sentry>,
         cores: Arc<Cores>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -103,13 +109,14 @@ impl Shared {
             audit,
             traffic,
             admission,
-            bans,
+            sentry,
             cores,
             listeners: RwLock::new(Vec::new()),
             budget: ArcSwap::from_pointee(BudgetSettings::default()),
             max_connections: AtomicUsize::new(usize::MAX),
             max_greeting: AtomicUsize::new(usize::MAX),
             greeting: Arc::new(AtomicUsize::new(0)),
+            held_back: Arc::new(AtomicUsize::new(0)),
             drain: ArcSwapOption::empty(),
         })
     }
@@ -165,6 +172,20 @@ impl Shared {
         (count <= self.max_greeting.load(Ordering::Relaxed)).then_some(place)
     }
 
+    /// A place among those whose answer is held back. They hold a place among those that are greeted
+    /// as well, and must not take it from everybody else.
+    fn hold_back_place(&self) -> Option<GreetPlace> {
+        let maximum = self.max_greeting.load(Ordering::Relaxed) / 4;
+        let place = GreetPlace(Arc::clone(&self.held_back));
+        let count = self.held_back.fetch_add(1, Ordering::Relaxed) + 1;
+        (count <= maximum.min(MAX_HELD_BACK)).then_some(place)
+    }
+
+    /// Connections whose answer is held back now.
+    pub fn held_back(&self) -> usize {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
     fn max_connections(&self) -> Option<usize> {
         match self.max_connections.load(Ordering::Relaxed) {
             usize::MAX => None,
@@ -178,16 +199,6 @@ impl Shared {
             .read()
             .get(usize::from(known.id))
             .map_or_else(|| Arc::clone(known), |listener| listener.state())
-    }
-
-    fn authentication_failed(&self, address: IpAddr, reason: DenyReason) {
-        let is_a_guess = matches!(
-            reason,
-            DenyReason::BadCredentials | DenyReason::TokenSignature | DenyReason::TokenMalformed
-        );
-        if is_a_guess && self.bans.failed(address, now()) {
-            report::banned(self, address);
-        }
     }
 
     /// Wakes the sessions that work outside a connection's turn has put something before.

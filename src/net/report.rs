@@ -1,7 +1,7 @@
 //! What connections tell: short names for the audit events they make.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::audit::{Cause, Event};
@@ -118,12 +118,6 @@ pub(super) fn subscription_lost(shared: &Shared, who: &Who, filter: &str, denial
 pub(super) fn taken_over(shared: &Shared, client_id: &ClientId) {
     shared.audit.record(&Event::TakenOver {
         client_id: client_id.as_str(),
-    });
-}
-
-pub(super) fn banned(shared: &Shared, address: IpAddr) {
-    shared.audit.record(&Event::Banned {
-        address: SocketAddr::new(address, 0),
     });
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::audit::TrafficDelta;
-use crate::auth::{Begun, Exchange};
+use crate::auth::{Begun, Exchange, Verdict};
 use crate::broker::{LastTopic, Session, Signal};
 use crate::codec;
 use crate::message::Author;
@@ -145,6 +145,9 @@ impl Serving {
                 && let Some(drain) = self.shared.drain()
             {
                 return Err(End::Drained(drain.reason.reason_code()));
+            }
+            if signals.has(Signal::Expel) && self.is_expelled(now) {
+                return Err(End::Revoked);
             }
             if signals.has(Signal::Recheck) {
                 self.recheck(session, now)?;
@@ -360,7 +363,11 @@ impl Serving {
             Err(reason) => {
                 let who = self.client.who();
                 if let Some(address) = who.address {
-                    self.shared.authentication_failed(address.ip(), reason);
+                    let user = who.username.as_deref();
+                    // The connection ends by it: there is no answer to hold back.
+                    self.shared
+                        .sentry
+                        .authentication_failed(address.ip(), user, reason);
                 }
                 report::refused(&self.shared, who, &Denial::new(reason));
                 Err(End::Revoked)
@@ -381,13 +388,23 @@ impl Serving {
             let certificate = self.proof.certificate();
             let authenticator = &self.listener.authenticator;
             match authenticator.begin(method, client_id, data, certificate)? {
-                Begun::Challenge(exchange, answer) => return Ok((Some(exchange), answer)),
+                Begun::Challenge(exchange, answer) => {
+                    self.called(exchange.username());
+                    return Ok((Some(exchange), answer));
+                }
                 Begun::Done(verdict) => (verdict, Vec::new()),
             }
         } else {
             let exchange = self.exchange.take().ok_or(DenyReason::BadCredentials)?;
             self.listener.authenticator.finish(*exchange, data)?
         };
+        if let Verdict::Accept {
+            username: Some(username),
+            ..
+        } = &verdict
+        {
+            self.called(username);
+        }
         self.proof = Proof::again(verdict, &self.client)?;
         self.proof_looked_at = self.proof.look_again_at(&self.listener, super::now());
         Ok((None, answer))
@@ -402,6 +419,14 @@ impl Serving {
         }
         self.author = Arc::new(author(self.client.who()));
         true
+    }
+
+    /// A canary is one in session too.
+    fn called(&self, username: &Arc<str>) {
+        self.shared.sentry.called(username, || Who {
+            username: Some(Arc::clone(username)),
+            ..Who::clone(self.client.who())
+        });
     }
 
     /// Sends what waits for this client, and the answers in `core.output`. True if more is to be
@@ -502,13 +527,21 @@ impl Serving {
         }
     }
 
+    /// Somebody was banned: it may be this client.
+    fn is_expelled(&self, now: Instant) -> bool {
+        let who = self.client.who();
+        let bans = &self.shared.sentry.bans;
+        who.remote_ip()
+            .is_some_and(|address| bans.expels(address, who.username.as_deref(), now))
+    }
+
     /// The policy or the users have changed: what is no longer allowed ends now.
     fn recheck(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         self.listener = shared.listener_state(&self.listener);
         let address = self.client.who().address;
         let may_come_from = address.is_none_or(|peer| self.listener.takes_address(peer.ip()));
-        if !may_come_from || !self.proof.still_holds(&self.listener) {
+        if !may_come_from || self.is_expelled(now) || !self.proof.still_holds(&self.listener) {
             return Err(End::Revoked);
         }
         self.proof_looked_at = self.proof.look_again_at(&self.listener, now);

@@ -93,7 +93,7 @@ deny_reasons! {
     ProtocolVersion, "protocol_version", UNSUPPORTED_PROTOCOL_VERSION, "the listener does not accept this protocol version";
     KeepAlive, "keep_alive", CLIENT_IDENTIFIER_NOT_VALID, "the keep alive is above max_keepalive";
     MountPoint, "mount_point", NOT_AUTHORIZED, "the session's subscription lies outside the listener's mount point";
-    Banned, "banned", BANNED, "the address is banned after repeated failures";
+    Banned, "banned", BANNED, "the address, or the user from this address, is banned for a time";
     AddressRefused, "address", BANNED, "the listener takes no connections from this address";
     ConnectRate, "connect_rate", CONNECTION_RATE_EXCEEDED, "too many connections a second from this address";
     ConnectionsPerAddress, "connections_per_address", QUOTA_EXCEEDED, "too many connections from this address";

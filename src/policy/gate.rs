@@ -263,6 +263,8 @@ impl Gate {
                 if !client.rights.limits_qos() {
                     client.last_allowed = Some(message.topic.clone());
                 }
+                let request = client.request(Action::Publish, message.topic.as_str());
+                self.observer.admitted(&request);
                 Decision::Admit(Admitted(message))
             }
             Err(denial) => {
@@ -324,10 +326,11 @@ impl Gate {
             Ok(granted) => {
                 subscription.qos = granted.qos;
                 client.proved &= granted.proved;
+                let text = subscription.filter.to_string();
+                let request = client.request(Action::Subscribe, &text);
+                self.observer.admitted(&request);
                 if let Some(denial) = granted.would_deny {
-                    let text = subscription.filter.to_string();
-                    self.observer
-                        .would_deny(&client.request(Action::Subscribe, &text), &denial);
+                    self.observer.would_deny(&request, &denial);
                 }
                 Decision::Admit(Admitted(subscription))
             }
@@ -386,11 +389,14 @@ impl Gate {
     /// The refusal; the observer has been told.
     pub fn check_will(&self, client: &mut Client, topic: &str, qos: QoS) -> Result<(), Denial> {
         self.refresh(client);
+        let request = client.request(Action::Will, topic);
         match client.rights.publish(topic, qos) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.observer.admitted(&request);
+                Ok(())
+            }
             Err(denial) => {
-                self.observer
-                    .denied(&client.request(Action::Will, topic), &denial);
+                self.observer.denied(&request, &denial);
                 Err(denial)
             }
         }
@@ -448,7 +454,7 @@ impl Gate {
         for (subscription, denial) in &lost {
             let text = subscription.filter.to_string();
             self.observer
-                .denied(&client.request(Action::Subscribe, &text), denial);
+                .lost(&client.request(Action::Subscribe, &text), denial);
         }
         lost
     }

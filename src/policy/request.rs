@@ -1,6 +1,6 @@
 //! Who asks, and for what.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::codec::Version;
@@ -31,6 +31,15 @@ pub struct Who {
     pub protocol: Version,
     /// How it proved who it is: `password`, `certificate`, `anonymous`, `none`.
     pub method: &'static str,
+}
+
+impl Who {
+    /// The address, unless it came through a local socket, which has none.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.address
+            .filter(|address| address.port() != 0)
+            .map(|address| address.ip())
+    }
 }
 
 /// What is asked for.
@@ -77,6 +86,13 @@ pub struct Request<'a> {
 pub trait Observer: Send + Sync {
     /// A request was refused.
     fn denied(&self, request: &Request<'_>, denial: &Denial);
+    /// A subscription that was made is not granted any more.
+    fn lost(&self, request: &Request<'_>, denial: &Denial) {
+        self.denied(request, denial);
+    }
+    /// A subscription, a will, or a publish to another topic than the client's last was admitted. Not
+    /// for every message: it is asked where the verdict is made anew.
+    fn admitted(&self, _request: &Request<'_>) {}
     /// A request was admitted that `subscribe_guard strict` would have refused.
     fn would_deny(&self, request: &Request<'_>, denial: &Denial);
 }

@@ -390,6 +390,51 @@ fn a_right_taken_away_holds_for_the_next_delivery_and_publish() {
     assert!(gate.deliver(&mut client, delivery("a/y")).is_some());
 }
 
+/// Tells what is admitted anew, and what is lost.
+#[derive(Default)]
+struct Anew(Mutex<Vec<String>>);
+
+impl Observer for Anew {
+    fn denied(&self, _: &Request<'_>, _: &Denial) {}
+    fn lost(&self, request: &Request<'_>, _: &Denial) {
+        self.0.lock().push(format!("lost {}", request.topic));
+    }
+    fn admitted(&self, request: &Request<'_>) {
+        let line = format!("{} {}", request.action.label(), request.topic);
+        self.0.lock().push(line);
+    }
+    fn would_deny(&self, _: &Request<'_>, _: &Denial) {}
+}
+
+#[test]
+fn a_client_that_goes_on_with_its_topic_is_told_of_once_and_a_lost_right_is_not_its_doing() {
+    let told = Arc::new(Anew::default());
+    let first = policy("user u\ntopic a/#\n", SubscribeGuard::Strict);
+    let gate = Gate::new(first, Arc::clone(&told) as Arc<dyn Observer>);
+    let mut client = client(&gate, "u", BudgetSettings::default());
+    let now = Instant::now();
+    for topic in ["a/x", "a/x", "a/x", "a/y", "a/x"] {
+        gate.publish(&mut client, message(topic), now);
+    }
+    gate.subscribe(&mut client, subscription("a/#"), now);
+    let made = subscription("a/#");
+    gate.recheck(&mut client, [&made].into_iter(), now);
+    gate.set_policy(policy("user u\ntopic a/x\n", SubscribeGuard::Strict));
+    gate.publish(&mut client, message("a/x"), now);
+    gate.recheck(&mut client, [&made].into_iter(), now);
+    assert_eq!(
+        *told.0.lock(),
+        [
+            "publish a/x",
+            "publish a/y",
+            "publish a/x",
+            "subscribe a/#",
+            "publish a/x",
+            "lost a/#"
+        ]
+    );
+}
+
 #[test]
 fn over_its_rate_a_client_waits_is_refused_or_is_told_to_go() {
     let rate = Some(Rate {

@@ -11,7 +11,7 @@ mod tree;
 use thiserror::Error;
 
 pub use filter::{SubscriptionFilter, TopicFilter, check_filter, split_share};
-pub use matching::matches;
+pub use matching::{matches, overlap};
 pub use name::{TopicName, check_name, level_count};
 pub use tree::{FilterTree, NameTree};
 

@@ -253,7 +253,7 @@ fn our_own_directives_are_read() {
     assert_eq!(limits.max_subscriptions_per_client, Some(6));
     assert_eq!(limits.connect_timeout, Duration::from_secs(3));
     assert_eq!(
-        limits.auth_failure_limit,
+        settings.abuse.auth_failure_limit,
         Some(AuthFailureLimit {
             count: 5,
             window: Duration::from_mins(1),

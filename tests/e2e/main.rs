@@ -1,7 +1,9 @@
 //! The real program, as its users meet it: with the client programs they have, over TCP and TLS,
 //! with users, rules, reloads and signals; and with clients that mean no good.
 
+mod bans;
 mod behaviours;
+mod canaries;
 mod client_ids;
 mod clients;
 mod connecting;
@@ -10,6 +12,7 @@ mod enhanced;
 mod fifteen;
 mod forwarding;
 mod guard;
+mod guessing;
 mod hostile;
 mod interop;
 mod level4_messages;
@@ -19,6 +22,7 @@ mod level4_subscriptions;
 mod libraries;
 mod limits;
 mod many;
+mod misuse;
 mod observed;
 mod offers;
 mod process;

@@ -126,6 +126,7 @@ fn the_hardened_example_runs_with_its_paths_filled_in() {
     let text = shipped("conf/hardened.conf")
         .replace("/etc/portcullis", "{dir}")
         .replace("/var/log/portcullis", "{dir}")
+        .replace("/var/lib/portcullis", "{dir}")
         .replace("metrics_listener 9883", "metrics_listener {metrics}")
         .replace("listener 8883", "listener {tls}")
         .replace("listener 8884 10.0.0.2", "listener {plain} 127.0.0.1")

@@ -14,9 +14,9 @@ use portcullis::auth::Authenticator;
 use portcullis::broker::{Broker, Settings, Signal, Wakes};
 use portcullis::codec::Limits;
 use portcullis::net::listener::{Listener, ListenerState, connection};
-use portcullis::net::{Cores, Shared};
+use portcullis::net::{Cores, Sentry, SentrySettings, Shared};
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Admission, AdmissionSettings, Bans, Gate, Policy, SubscribeGuard};
+use portcullis::policy::{Admission, AdmissionSettings, Gate, Policy, SubscribeGuard};
 use portcullis::session;
 use tokio::runtime::{Builder, Runtime};
 
@@ -76,12 +76,13 @@ fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
     let policy = Policy::new(vec![Some(Arc::new(acl))], SubscribeGuard::Strict, 200);
     let audit = auditor();
     let gate = Arc::new(Gate::new(policy, Arc::clone(&audit) as Arc<_>));
+    let sentry = Sentry::new(Arc::clone(&audit), &SentrySettings::default());
     let shared = Shared::new(
         Broker::new(&operator.broker, gate),
         audit,
         Arc::new(Traffic::new(1)),
         Admission::new(AdmissionSettings::default()),
-        Bans::new(None),
+        sentry,
         Cores::here(),
     );
     let listener = Listener::new(ListenerState {

@@ -5,7 +5,7 @@ use crate::config::Located;
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
 use crate::config::lexer::Line;
 use crate::config::settings::{DeniedPublish, DeniedSubscribe, SecurityGroup, SubscribeGuard};
-use crate::config::table::limits::{auth_failure_limit, seconds};
+use crate::config::table::limits::seconds;
 use crate::config::table::process::processors;
 use crate::config::value::{Value, ValueError, bool, choice, first, size, text};
 
@@ -199,14 +199,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
             "Moves the directives of scope \"security group\" to the listener they stand under. Must come \
              before all of them.",
         ),
-    Directive::global("auth_failure_limit", "COUNT SECONDS BAN_SECONDS", Value::Parsed(auth_failure_limit))
-    .own()
-    .section(Section::Access)
-    .profiles("20 60 300", "0 60 300")
-    .meaning(
-        "COUNT failed authentications from one address within SECONDS refuse its connections for \
-         BAN_SECONDS; COUNT 0 never bans.",
-    ),
     Directive::global("hash_workers", "N", Value::Int(0..=1024, |settings, value| {
         settings.hashing.workers = if value == 0 { (processors() / 2).max(1) } else { size(value) };
     }))

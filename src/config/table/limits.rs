@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::config::directive::{Directive, Reload, Section};
-use crate::config::lexer::Line;
-use crate::config::settings::{AuthFailureLimit, RateAction, Settings};
-use crate::config::value::{Value, ValueError, int, limit, positive, size};
+use crate::config::settings::RateAction;
+use crate::config::value::{Value, limit, positive, size};
 
 /// mosquitto's own `int`.
 const INT: i64 = i32::MAX as i64;
@@ -235,25 +234,4 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 /// A number of seconds that its range has kept from being negative.
 pub(super) fn seconds(value: i64) -> Duration {
     Duration::from_secs(positive(value))
-}
-
-/// `COUNT SECONDS BAN_SECONDS`.
-pub(super) fn auth_failure_limit(
-    settings: &mut Settings,
-    line: &Line,
-) -> Result<String, ValueError> {
-    let words = line.words_before_comment();
-    let &[count, window, ban] = words.as_slice() else {
-        return Err(ValueError::new(line.value_at(), "three numbers are needed")
-            .help("auth_failure_limit COUNT SECONDS BAN_SECONDS, for example `20 60 300`"));
-    };
-    let count = int(count, &(0..=1_000_000))?;
-    let window = int(window, &(1..=86_400))?;
-    let ban = int(ban, &(1..=31_536_000))?;
-    settings.limits.auth_failure_limit = (count > 0).then(|| AuthFailureLimit {
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        window: seconds(window),
-        ban: seconds(ban),
-    });
-    Ok(format!("{count} {window} {ban}"))
 }

@@ -4,6 +4,7 @@
 //! say: see [`Directive`]. Defaults are written as a line would write them and are read by the
 //! same code, so the documentation cannot tell another default than the one that holds.
 
+mod abuse;
 mod access;
 mod bridges;
 mod limits;
@@ -18,8 +19,9 @@ pub(super) use bridges::{ALTERNATIVE as INSTEAD_OF_BRIDGES, REASON as NO_BRIDGES
 
 use crate::config::directive::Directive;
 
-static TABLE: [&[Directive]; 9] = [
+static TABLE: [&[Directive]; 10] = [
     access::DIRECTIVES,
+    abuse::DIRECTIVES,
     tokens::DIRECTIVES,
     listeners::DIRECTIVES,
     limits::DIRECTIVES,
