@@ -13,6 +13,7 @@ mod fifteen;
 mod forwarding;
 mod guard;
 mod guessing;
+mod halves;
 mod hostile;
 mod interop;
 mod level4_messages;
