@@ -190,7 +190,7 @@ fn grants(claim: Option<&Value>) -> Result<Grants, JwtProblem> {
 
 fn strings(values: &[Value]) -> Result<Vec<&str>, JwtProblem> {
     let text = |value| match value {
-        &Value::String(ref text) => Ok(text.as_str()),
+        Value::String(text) => Ok(text.as_str()),
         _ => Err(JwtProblem::Claims),
     };
     values.iter().map(text).collect()

@@ -75,8 +75,7 @@ impl Access {
             | (Self::Write, Wanted::Write(_))
             | (Self::Read, Wanted::Read(_) | Wanted::Subscribe(_))
             | (Self::Subscribe, Wanted::Subscribe(_)) => true,
-            (Self::Read | Self::Write | Self::Subscribe, _) => false,
-            (Self::Deny | Self::ReadDeny | Self::WriteDeny, _) => false,
+            _ => false,
         }
     }
 }
