@@ -189,11 +189,10 @@ fn grants(claim: Option<&Value>) -> Result<Grants, JwtProblem> {
 }
 
 fn strings(values: &[Value]) -> Result<Vec<&str>, JwtProblem> {
-    let text = |value| match value {
-        Value::String(text) => Ok(text.as_str()),
-        _ => Err(JwtProblem::Claims),
-    };
-    values.iter().map(text).collect()
+    if !values.iter().all(Value::is_string) {
+        return Err(JwtProblem::Claims);
+    }
+    Ok(values.iter().filter_map(Value::as_str).collect())
 }
 
 /// `aud`: a string, or a list of them (RFC 7519 section 4.1.3).
