@@ -32,6 +32,7 @@ mod sessions;
 mod shipped;
 mod subscribing;
 mod support;
+mod taken_away;
 mod tokens;
 mod topic_tokens;
 mod websocket_ends;
