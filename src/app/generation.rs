@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::auth::jwt::JwtSettings;
+use crate::auth::remote::Introspection;
 use crate::auth::{
     AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
     PasswordFile, Provider, Verifier,
@@ -29,6 +30,8 @@ use crate::policy::{
     Policy, Rate, RateAction,
 };
 use crate::session::{self, ResponseInformation};
+
+use super::remotes::Remotes;
 
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
@@ -60,6 +63,8 @@ pub(crate) struct Files {
     members: HashMap<PathBuf, Arc<Members>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
+    introspections: Vec<Option<Arc<Introspection>>>,
+    pub(super) remotes: Remotes,
     /// Allowed and denied, of each listener.
     addresses: Vec<[Option<Arc<AddressList>>; 2]>,
 }
@@ -119,6 +124,12 @@ impl Reader {
         self.files.tls.push(loaded);
         let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
         self.files.tokens.push(tokens);
+        let introspection = self.introspection(
+            &listener.security.introspection,
+            &listener.security.tokens,
+            listener.clientid_from.as_ref(),
+        );
+        self.files.introspections.push(introspection);
         let addresses = [
             &listener.allow_addresses_file,
             &listener.deny_addresses_file,
@@ -152,6 +163,10 @@ impl Reader {
             );
         }
         text
+    }
+
+    pub(super) fn remotes(&mut self) -> &mut Remotes {
+        &mut self.files.remotes
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
@@ -531,6 +546,7 @@ fn listener_state(
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),
+        introspection: files.introspections.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),

@@ -21,6 +21,7 @@ use crate::session;
 use super::abuse;
 use super::ban_file::BanFile;
 use super::generation::{self, Files, Loaded};
+use super::remotes::Asked;
 
 /// A broker with its parts.
 pub(crate) struct Running {
@@ -31,6 +32,7 @@ pub(crate) struct Running {
     pub(crate) settings: Settings,
     /// `ban_file`.
     pub(crate) ban_file: Option<BanFile>,
+    asked: Asked,
     accepting: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
@@ -173,9 +175,11 @@ impl Running {
             log,
             settings,
             ban_file,
+            asked: Asked::default(),
             accepting: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
         };
+        running.asked.set(files.remotes.clone());
         running.tell_metrics(files);
         running.connect_gauges();
         Ok(running)
@@ -217,6 +221,7 @@ impl Running {
         let shared = Arc::downgrade(&self.shared);
         let verifier = Arc::downgrade(&self.verifier);
         let log = self.log.clone();
+        let asked = self.asked.clone();
         self.metrics.set_source(move || {
             let (Some(shared), Some(verifier)) = (shared.upgrade(), verifier.upgrade()) else {
                 return Gauges::default();
@@ -239,6 +244,7 @@ impl Running {
                 banned,
                 banned_users,
                 held_back: shared.held_back(),
+                remotes_down: asked.down().len(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
@@ -247,10 +253,16 @@ impl Running {
         });
     }
 
+    /// Asks who is to be asked over HTTPS, on this runtime.
+    pub(crate) fn ask_remotes(&self) {
+        self.asked.start(&self.shared);
+    }
+
     /// What the metrics endpoint answers from.
     pub(crate) fn exporter(&self) -> Exporter {
         let accepting = Arc::clone(&self.accepting);
         let draining = Arc::clone(&self.draining);
+        let asked = self.asked.clone();
         Exporter {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || -> Readiness {
@@ -259,7 +271,10 @@ impl Running {
                 } else if draining.load(Ordering::Relaxed) {
                     Err("the broker is being drained".into())
                 } else {
-                    Ok(())
+                    match asked.down().as_slice() {
+                        [] => Ok(()),
+                        down => Err(format!("cannot ask {}", down.join(", "))),
+                    }
                 }
             }),
         }
@@ -270,9 +285,9 @@ impl Running {
         self.accepting.store(accepting, Ordering::Relaxed);
     }
 
-    /// Exchanges everything that can be, or nothing. `loaded` is the new configuration with its
-    /// files.
-    pub(crate) fn reload(&mut self, loaded: Loaded) {
+    /// Exchanges everything that can be, or nothing: false then. `loaded` is the new configuration with
+    /// its files.
+    pub(crate) fn reload(&mut self, loaded: Loaded) -> bool {
         let errors: Vec<String> = loaded.errors().map(config::Diagnostic::headline).collect();
         for diagnostic in &loaded.diagnostics {
             if diagnostic.is_error() {
@@ -283,7 +298,7 @@ impl Running {
         }
         if !errors.is_empty() {
             self.refuse_reload(&errors);
-            return;
+            return false;
         }
         let settings = loaded.settings;
         let wanted = settings.abuse.ban_file.as_ref().map(|file| &*file.value);
@@ -293,20 +308,20 @@ impl Running {
                 Ok(file) => ban_file = Some(file),
                 Err(error) => {
                     self.refuse_reload(&[error.to_string()]);
-                    return;
+                    return false;
                 }
             }
         }
         let target = journal_target(&settings);
         if let Err(error) = self.log.reopen(log_settings(&settings)) {
             self.refuse_reload(&[format!("the log cannot be opened: {error}")]);
-            return;
+            return false;
         }
         if let Err(error) = self.shared.audit.journal().reopen(&target) {
             // The operator's log goes back to what it was: all or nothing.
             drop(self.log.reopen(log_settings(&self.settings)));
             self.refuse_reload(&[format!("the audit log cannot be opened: {error}")]);
-            return;
+            return false;
         }
         if let Some(file) = ban_file {
             self.ban_file = file;
@@ -317,6 +332,7 @@ impl Running {
         self.shared
             .audit
             .record(&Event::Reloaded { changes: &text });
+        true
     }
 
     fn refuse_reload(&self, errors: &[String]) {
@@ -341,6 +357,8 @@ impl Running {
                     .position(|new| new.bind == old.bind),
             );
         }
+        // Before anybody is asked about by what was fetched.
+        self.asked.set(files.remotes.clone());
         let states = generation::listeners(&settings, files, &self.verifier);
         let policy = generation::policy(&settings, files);
         let old = self.shared.broker.gate().policy();
@@ -389,6 +407,7 @@ impl Running {
         settings.listeners = by_old_number;
         self.settings = settings;
         self.tell_metrics(files);
+        self.asked.start(&self.shared);
         // Last: every connection looks at what is now in force.
         self.shared.broker.signal_all(Signal::Recheck);
     }

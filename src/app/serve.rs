@@ -25,7 +25,7 @@ use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
 use super::generation::{self, Loaded};
 use super::process::{self, PidFile, ProcessError};
 use super::running::{Running, log_settings};
-use super::watch::{Looks, Watch, look};
+use super::watch::{Looks, Watch};
 
 /// How often parked sessions, wills and floods are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -330,6 +330,7 @@ async fn serve(
         let exporter = running.exporter();
         tokio::spawn(exporter::serve(socket, exporter, stopping.clone()));
     }
+    running.ask_remotes();
     running.set_accepting(true);
     running.shared.audit.record(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
@@ -338,7 +339,7 @@ async fn serve(
     ready();
     let mut house = Housekeeping::new(&running);
     let mut watch = Watch::default();
-    watch.loaded(&running.settings, &Looks::new());
+    watch.loaded(&running.settings, None, &Looks::new());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -369,17 +370,16 @@ async fn serve(
 }
 
 fn reload(running: &mut Running, source: &Source, watch: &mut Watch) {
-    let before = look(&running.settings);
+    let before = watch.look(&running.settings);
     let mut state = vec![NotifyState::Reloading];
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         state.push(now);
     }
     process::notify(&state);
-    running.reload(generation::load(
-        source.config_file.as_deref(),
-        &source.options,
-    ));
-    watch.loaded(&running.settings, &before);
+    let loaded = generation::load(source.config_file.as_deref(), &source.options);
+    let attempted = Box::new(loaded.settings.clone());
+    let refused = (!running.reload(loaded)).then_some(attempted);
+    watch.loaded(&running.settings, refused, &before);
     process::notify(&[NotifyState::Ready]);
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Settings;
+use crate::config::{self, Settings};
 
 /// What a file looks like from outside; `None` if it is not there. Links are followed, so that a
 /// swapped link (as Kubernetes does it) is a change.
@@ -19,13 +19,28 @@ pub(super) struct Watch {
     loaded: Looks,
     /// How they looked the last time, if that was different.
     changing: Option<Looks>,
+    /// What was to be loaded last and was refused: a file that it names may come, or be mended.
+    refused: Option<Box<Settings>>,
 }
 
 impl Watch {
+    /// How the files look now that `settings` name, those of settings that were refused among them.
+    pub(super) fn look(&self, settings: &Settings) -> Looks {
+        let mut looks = look(settings);
+        looks.extend(self.refused.as_deref().map(look).unwrap_or_default());
+        looks
+    }
+
     /// Remembers how the files looked `before` they were read, so that what was written meanwhile
     /// counts as a change; files that were not looked at then as they look now.
-    pub(super) fn loaded(&mut self, settings: &Settings, before: &Looks) {
-        self.loaded = look(settings);
+    pub(super) fn loaded(
+        &mut self,
+        settings: &Settings,
+        refused: Option<Box<Settings>>,
+        before: &Looks,
+    ) {
+        self.refused = refused;
+        self.loaded = self.look(settings);
         for (path, look) in &mut self.loaded {
             if let Some(earlier) = before.get(path) {
                 *look = *earlier;
@@ -40,7 +55,7 @@ impl Watch {
         if !settings.process.watch_files {
             return false;
         }
-        let now = look(settings);
+        let now = self.look(settings);
         if now == self.loaded {
             self.changing = None;
             return false;
@@ -54,7 +69,7 @@ impl Watch {
 }
 
 /// How the files that `settings` name look now.
-pub(super) fn look(settings: &Settings) -> Looks {
+fn look(settings: &Settings) -> Looks {
     let mut paths: BTreeSet<PathBuf> = settings.files.iter().cloned().collect();
     for listener in &settings.listeners {
         let group = &listener.security;
@@ -62,7 +77,11 @@ pub(super) fn look(settings: &Settings) -> Looks {
         let named = [
             &group.acl_file,
             &group.password_file,
+            &group.group_file,
             &tokens.jwks_file,
+            &tokens.jwks_cafile,
+            &group.introspection.client_secret_file,
+            &group.introspection.cafile,
             &tokens.secret_file,
             &tokens.revoked_file,
         ];
@@ -82,7 +101,11 @@ pub(super) fn look(settings: &Settings) -> Looks {
             }
         }
     }
-    paths
+    for directory in &settings.include_dirs {
+        let names = config::included_names(directory).unwrap_or_default();
+        paths.extend(names.into_iter().map(|name| directory.join(name)));
+    }
+    let mut looks: Looks = paths
         .into_iter()
         .map(|path| {
             let look = fs::metadata(&path).ok().map(|data| {
@@ -92,7 +115,14 @@ pub(super) fn look(settings: &Settings) -> Looks {
             });
             (path, look)
         })
-        .collect()
+        .collect();
+    // Of a directory only whether it is there, and the same: files that are not included come and go.
+    looks.extend(settings.include_dirs.iter().map(|directory| {
+        let look = fs::metadata(directory).ok();
+        let look = look.map(|data| (data.dev(), data.ino(), 0, 0, 0));
+        (directory.clone(), look)
+    }));
+    looks
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
@@ -101,4 +131,30 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LoadOptions;
+
+    #[test]
+    fn what_is_not_included_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str| fs::write(dir.path().join(name), "").expect("written");
+        let text = format!("include_dir {}\n", dir.path().display());
+        let read = || {
+            let name = Path::new("portcullis.conf");
+            config::read_text(name, text.as_bytes(), &LoadOptions::default()).settings
+        };
+        write("a.conf");
+        let settings = read();
+        let before = look(&settings);
+        write("a.conf~");
+        write(".a.conf.swp");
+        assert_eq!(look(&settings), before);
+        write("b.conf");
+        assert_ne!(look(&settings), before);
+        assert_eq!(look(&read()), look(&settings));
+    }
 }

@@ -162,6 +162,8 @@ pub struct Gauges {
     pub banned_users: usize,
     /// Refused connections whose answer waits.
     pub held_back: usize,
+    /// Identity sources over HTTPS that cannot be relied on.
+    pub remotes_down: usize,
     /// Passwords hashed.
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
@@ -574,6 +576,13 @@ impl Readings {
                         "Refused connections whose answer waits (auth_failure_delay_ms).",
                     )?,
                     |g| g.held_back,
+                ),
+                (
+                    gauge(
+                        "portcullis_identity_sources_down",
+                        "Key sets and issuers that do not answer; who comes by them is refused.",
+                    )?,
+                    |g| g.remotes_down,
                 ),
             ],
             counted: vec![

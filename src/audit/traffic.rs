@@ -45,7 +45,7 @@ macro_rules! counters {
 }
 
 counters! {
-    bytes_received: "Bytes of packets received, after decryption.";
+    bytes_received: "Bytes received after decryption, those of WebSocket frames included.";
     bytes_sent: "Bytes of packets sent, before encryption.";
     dropped_queue_full: "Deliveries dropped because a receiver's queue was full.";
     dropped_expired: "Deliveries dropped because the message had expired.";

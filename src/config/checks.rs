@@ -271,6 +271,7 @@ impl Builder {
             group.allow_zero_length_clientid = global.allow_zero_length_clientid;
             group.auto_id_prefix = global.auto_id_prefix;
             group.tokens = global.tokens;
+            group.introspection = global.introspection;
             group.group_file = global.group_file;
             group.providers = global.providers;
         }
@@ -370,11 +371,13 @@ impl Builder {
         if self.tainted.contains(&Owner::Global) {
             return;
         }
-        self.judge_tokens(&listener);
+        self.judge_tokens(number, &listener);
+        self.judge_client_id(number, &listener);
         self.judge_certificate_names(&listener);
         let group = &listener.security;
         let identified = group.password_file.is_some()
             || group.tokens.is_on()
+            || group.introspection.url.is_some()
             || listener.certificate_identity.is_some()
             || !group.providers.is_empty();
         if !group.allow_anonymous && !identified {
@@ -392,35 +395,6 @@ impl Builder {
                 ))
                 .at(&listener.origin)
                 .help("write `password_file PATH`; without one, user names are not checked"),
-            );
-        }
-    }
-
-    /// A secret beside public keys invites to take one for the other; options without a key do nothing.
-    fn judge_tokens(&mut self, listener: &ListenerSettings) {
-        let tokens = &listener.security.tokens;
-        let secrets = tokens.secret_file.iter().map(|file| &file.origin);
-        let secret = secrets
-            .chain(tokens.secret_env.iter().map(|name| &name.origin))
-            .next();
-        let has_public = !tokens.public_keys.is_empty() || tokens.jwks_file.is_some();
-        if let Some(origin) = secret
-            && has_public
-        {
-            let message = "a secret and public keys for tokens on one listener";
-            let help = "keep one of them; two listeners can have one each (per_listener_settings)";
-            self.problems
-                .push(Diagnostic::error(message).at(origin).help(help));
-        }
-        let has_options = tokens.issuer.is_some()
-            || !tokens.audience.is_empty()
-            || !tokens.algorithms.is_empty()
-            || tokens.revoked_file.is_some();
-        if has_options && !tokens.is_on() {
-            self.problems.push(
-                Diagnostic::error("there are settings for tokens and no key to verify them with")
-                    .at(&listener.origin)
-                    .help("write `jwt_public_key PATH`, `jwt_jwks_file PATH` or `jwt_secret_file PATH`"),
             );
         }
     }
@@ -472,7 +446,13 @@ impl Builder {
     }
 
     /// Refuses in hardened; warns and remembers in compatible.
-    fn judge(&mut self, kind: FindingKind, origin: &Origin, message: String, remedy: String) {
+    pub(super) fn judge(
+        &mut self,
+        kind: FindingKind,
+        origin: &Origin,
+        message: String,
+        remedy: String,
+    ) {
         if self.settings.profile == SecurityProfile::Compatible {
             self.report(kind, origin, message, remedy);
             return;

@@ -1,9 +1,9 @@
 //! From a path to [`Settings`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::builder::Builder;
-use crate::config::source::{self, Step};
+use crate::config::source::{self, Places, Step};
 use crate::config::value;
 use crate::config::{Diagnostic, ProfileSource, SecurityProfile, Settings};
 
@@ -69,23 +69,24 @@ pub fn load(
 /// As [`load`], with settings even where there are errors: the files they name can be checked in
 /// the same pass, so that every error is reported at once.
 pub fn read(path: Option<&Path>, options: &LoadOptions) -> Loaded {
-    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    let (mut places, mut problems) = (Places::default(), Vec::new());
     let steps = path
-        .map(|path| source::read(path, &mut files, &mut problems))
+        .map(|path| source::read(path, &mut places, &mut problems))
         .unwrap_or_default();
-    build(&steps, files, problems, options)
+    build(&steps, places, problems, options)
 }
 
 /// As [`read`] with the main file's bytes at hand; `name` is what diagnostics call it.
 pub fn read_text(name: &Path, bytes: &[u8], options: &LoadOptions) -> Loaded {
-    let (mut files, mut problems) = (vec![name.to_owned()], Vec::new());
-    let steps = source::expand(name, bytes, &mut files, &mut problems);
-    build(&steps, files, problems, options)
+    let (mut places, mut problems) = (Places::default(), Vec::new());
+    places.files.push(name.to_owned());
+    let steps = source::expand(name, bytes, &mut places, &mut problems);
+    build(&steps, places, problems, options)
 }
 
 fn build(
     steps: &[Step],
-    files: Vec<PathBuf>,
+    places: Places,
     mut problems: Vec<Diagnostic>,
     options: &LoadOptions,
 ) -> Loaded {
@@ -99,7 +100,8 @@ fn build(
         }
     }
     let (mut settings, mut diagnostics) = builder.finish(options);
-    settings.files = files;
+    settings.files = places.files;
+    settings.include_dirs = places.directories;
     let order = |diagnostic: &Diagnostic| {
         let file = diagnostic.file.as_deref();
         let position = settings

@@ -97,6 +97,7 @@ findings! {
     ListenerWithoutAcl, "listener_without_acl", "a listener off loopback has no ACL";
     UnboundedQueue, "unbounded_queue", "the queue of a slow client has no bound";
     GuardNotStrict, "guard_not_strict", "subscriptions are not proved to lie inside the grants";
+    TokenWithoutAudience, "token_without_audience", "tokens that were issued for other services are taken";
     SecretReadable, "secret_readable", "a key or password file is readable by group or world";
     AclWritable, "acl_writable", "an ACL file is writable by others";
     ForeignOwner, "foreign_owner", "a sensitive file belongs to another account";

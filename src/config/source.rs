@@ -21,19 +21,24 @@ pub(super) enum Step {
     Leave,
 }
 
+/// Where a configuration was read from.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Every file that could be read, in order.
+    pub(super) files: Vec<PathBuf>,
+    /// Every directory that is included, whether it could be read or not.
+    pub(super) directories: Vec<PathBuf>,
+}
+
 /// A configuration file is written by people; beyond this something is wrong with the path.
 const LARGEST_FILE_BYTES: u64 = 4 << 20;
 
-/// Reads `path` and what it includes. `files` is given every file that could be read.
-pub(super) fn read(
-    path: &Path,
-    files: &mut Vec<PathBuf>,
-    problems: &mut Vec<Diagnostic>,
-) -> Vec<Step> {
+/// Reads `path` and what it includes.
+pub(super) fn read(path: &Path, places: &mut Places, problems: &mut Vec<Diagnostic>) -> Vec<Step> {
     match read_file(path) {
         Ok(bytes) => {
-            files.push(path.to_owned());
-            expand(path, &bytes, files, problems)
+            places.files.push(path.to_owned());
+            expand(path, &bytes, places, problems)
         }
         Err(error) => {
             problems.push(
@@ -48,7 +53,7 @@ pub(super) fn read(
 pub(super) fn expand(
     path: &Path,
     bytes: &[u8],
-    files: &mut Vec<PathBuf>,
+    places: &mut Places,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -58,7 +63,7 @@ pub(super) fn expand(
             continue;
         }
         match value::text(&line) {
-            Ok(directory) => include(&line, Path::new(directory), files, problems, &mut steps),
+            Ok(directory) => include(&line, Path::new(directory), places, problems, &mut steps),
             Err(error) => {
                 problems.push(Diagnostic::error(error.message).at(&line.origin(error.at, false)));
             }
@@ -72,12 +77,13 @@ const INCLUDE_DIR: &str = "include_dir";
 fn include(
     line: &Line,
     directory: &Path,
-    files: &mut Vec<PathBuf>,
+    places: &mut Places,
     problems: &mut Vec<Diagnostic>,
     steps: &mut Vec<Step>,
 ) {
     let origin = line.origin(line.value_at(), false);
-    let names = match names(directory) {
+    places.directories.push(directory.to_owned());
+    let names = match included_names(directory) {
         Ok(names) => names,
         Err(error) => {
             problems
@@ -97,7 +103,7 @@ fn include(
                 continue;
             }
         };
-        files.push(path.clone());
+        places.files.push(path.clone());
         steps.push(Step::Enter);
         for line in lexer::lex(&Arc::from(path.as_path()), &bytes, problems) {
             if line.name() == INCLUDE_DIR {
@@ -115,7 +121,7 @@ fn include(
 }
 
 /// The `.conf` names of `directory` in mosquitto's order, hidden ones included.
-fn names(directory: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn included_names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();

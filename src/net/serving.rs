@@ -215,13 +215,13 @@ impl Serving {
         } else {
             transport.poll_input(cx, &mut core.input, &mut input)
         };
+        self.delta.bytes_received += transport.take_received();
         let more = match outcome {
             Poll::Pending => false,
             Poll::Ready(Ok(Input::Bytes { more })) => more,
             Poll::Ready(Ok(Input::Closed)) => return Err(End::Closed),
             Poll::Ready(Err(error)) => return Err(error.into()),
         };
-        self.delta.bytes_received += (input.len() - before) as u64;
         let consumed = if input.len() > before || self.unparsed {
             self.unparsed = false;
             self.consume(&input, cx, core, transport, session, now)?

@@ -153,6 +153,8 @@ pub(crate) struct Transport {
     blocked: bool,
     /// TLS was ended by the peer, whose socket may stay open.
     tls_closed: bool,
+    /// Bytes received behind TLS that nobody has counted.
+    received: u64,
 }
 
 impl Transport {
@@ -164,6 +166,7 @@ impl Transport {
             unsent: Vec::new(),
             blocked: false,
             tls_closed: false,
+            received: 0,
         }
     }
 
@@ -178,6 +181,7 @@ impl Transport {
             unsent: Vec::new(),
             blocked: false,
             tls_closed: false,
+            received: 0,
         }
     }
 
@@ -206,6 +210,11 @@ impl Transport {
         self.blocked
     }
 
+    /// Bytes received since this was asked, those of frames included.
+    pub(crate) fn take_received(&mut self) -> u64 {
+        std::mem::take(&mut self.received)
+    }
+
     /// Reads once into `scratch`, and appends the MQTT in it to `into`.
     pub(crate) fn poll_input(
         &mut self,
@@ -214,7 +223,7 @@ impl Transport {
         into: &mut Vec<u8>,
     ) -> Poll<io::Result<Input>> {
         if self.websocket.is_none() {
-            return self.poll_bytes(cx, scratch, into);
+            return self.poll_counted(cx, scratch, into);
         }
         // Whoever sends pings and does not read the answers is not read either.
         if self.blocked {
@@ -228,12 +237,24 @@ impl Transport {
         };
         let mut replies = Vec::new();
         let input = websocket.poll_input(cx, into, &mut replies, |cx, received| {
-            self.poll_bytes(cx, scratch, received)
+            self.poll_counted(cx, scratch, received)
         });
         self.websocket = Some(websocket);
         if !replies.is_empty() {
             self.send_bytes(cx, &replies)?;
         }
+        input
+    }
+
+    fn poll_counted(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        into: &mut Vec<u8>,
+    ) -> Poll<io::Result<Input>> {
+        let before = into.len();
+        let input = self.poll_bytes(cx, scratch, into);
+        self.received += (into.len() - before) as u64;
         input
     }
 

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::codec::ReasonCode;
+use crate::policy::{Rate, TokenBucket};
 use crate::session::ProtocolError;
 
 use super::exporter::SECURITY_HEADERS;
@@ -26,6 +27,13 @@ use super::transport::Input;
 
 /// Bytes that are kept for each connection to read frames into.
 const READ_BUFFER_BYTES: usize = 1_024;
+
+/// Frames that bring no MQTT: pings and pongs, and messages without a byte. No message rate counts
+/// them; a browser sends one in some seconds.
+const EMPTY_FRAMES: Rate = Rate {
+    per_second: 50,
+    burst: 500,
+};
 
 /// What a WebSocket listener asks of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +63,7 @@ pub const LABELS: &[&str] = &[
     "websocket_text",
     "websocket_frame",
     "websocket_too_large",
+    "websocket_empty_frames",
 ];
 
 impl UpgradeFailure {
@@ -181,6 +190,7 @@ pub(super) struct WebSocket {
     over: Option<Over>,
     /// What our close frame says.
     close_code: CloseCode,
+    empty_frames: TokenBucket,
 }
 
 /// Why nothing more is read.
@@ -222,6 +232,7 @@ impl WebSocket {
             inside_message: false,
             over: None,
             close_code: CloseCode::Normal,
+            empty_frames: TokenBucket::new(EMPTY_FRAMES),
         }
     }
 
@@ -271,23 +282,32 @@ impl WebSocket {
         };
         // A control frame says nothing about a message that may have begun before it.
         let mut silent = !received.is_empty();
+        let mut now = None;
         let violation = loop {
             match self.context.read(&mut pipe) {
-                Ok(Message::Binary(bytes)) => {
+                Ok(Message::Binary(bytes)) if !bytes.is_empty() => {
                     silent = false;
                     self.inside_message = false;
                     into.extend_from_slice(&bytes);
                 }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => silent = false,
+                Ok(Message::Text(_)) | Err(Error::Utf8(_)) => break Violation::Text,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
                     self.over = Some(Over::Closed);
                     return;
+                }
+                Ok(empty) => {
+                    silent = false;
+                    self.inside_message &= !empty.is_binary();
+                    let now = *now.get_or_insert_with(super::now);
+                    if self.empty_frames.check(1, now).is_err() {
+                        break Violation::EmptyFrames;
+                    }
+                    self.empty_frames.take(1, now);
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.inside_message |= silent;
                     return;
                 }
-                Ok(Message::Text(_)) | Err(Error::Utf8(_)) => break Violation::Text,
                 Err(Error::Capacity(_)) => break Violation::TooLarge,
                 Err(_) => break Violation::Frame,
             }
@@ -323,6 +343,8 @@ impl WebSocket {
             code: self.close_code,
             reason: "".into(),
         };
+        // An answer to a ping may wait, and nothing goes behind a close frame (RFC 6455 section 5.5.1).
+        drop(self.context.flush(&mut pipe));
         // It fails only when the peer has closed already.
         drop(self.context.close(&mut pipe, Some(frame)));
     }
@@ -346,6 +368,9 @@ pub(super) enum Violation {
     /// More than a packet may have.
     #[error("a message larger than a packet may be")]
     TooLarge,
+    /// More frames without MQTT than anybody needs.
+    #[error("too many frames without MQTT")]
+    EmptyFrames,
 }
 
 impl Violation {
@@ -372,6 +397,11 @@ impl Violation {
                 "websocket_too_large",
                 "RFC 6455 section 10.4",
             ),
+            Self::EmptyFrames => (
+                ReasonCode::MESSAGE_RATE_TOO_HIGH,
+                "websocket_empty_frames",
+                "RFC 6455 section 7.4.1",
+            ),
         };
         ProtocolError::new(reason, label, statement)
     }
@@ -381,6 +411,7 @@ impl Violation {
             Self::Text => CloseCode::Unsupported,
             Self::Frame => CloseCode::Protocol,
             Self::TooLarge => CloseCode::Size,
+            Self::EmptyFrames => CloseCode::Policy,
         }
     }
 }

@@ -108,10 +108,7 @@ mod tests {
         let of = |user, proved: &[&str]| {
             let proved: Groups = proved.iter().map(|&group| Arc::from(group)).collect();
             let groups = members.groups_of(user, &proved);
-            groups
-                .iter()
-                .map(|group| group.to_string())
-                .collect::<Vec<_>>()
+            groups.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(of(Some("alice"), &[]), ["night", "operators"]);
         assert_eq!(

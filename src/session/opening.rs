@@ -17,6 +17,10 @@ use super::will::Will;
 
 /// What a listener offers its clients. Each field is one directive of the configuration.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of the configuration"
+)]
 pub struct Settings {
     /// Versions that are accepted (`accept_protocol_versions`), as levels 3, 4, 5.
     pub versions: [bool; 3],

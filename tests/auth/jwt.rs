@@ -281,7 +281,7 @@ fn a_claim_names_groups_by_its_name_or_by_the_path_to_it_c5() {
         settings.groups_claim = Some(path.into());
         verify(&settings, &issuer.token(&claims)).map(|verified| {
             let names = verified.claims.groups.iter();
-            names.map(|name| name.to_string()).collect::<Vec<_>>()
+            names.map(ToString::to_string).collect::<Vec<_>>()
         })
     };
     let list = with("groups", json!(["b", "a", "b"]));

@@ -8,4 +8,5 @@ mod grammar;
 mod profiles;
 mod reload;
 mod support;
+mod tokens;
 mod whole_files;

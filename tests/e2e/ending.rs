@@ -193,7 +193,7 @@ fn no_answer_is_too_large_and_each_has_its_reason_string_where_that_fits() {
 
 #[test]
 fn mqtt_3_2_2_20_connack_has_no_user_properties_and_is_never_too_large() {
-    let site = site("");
+    let site = site("auth_failure_delay_ms 0 0");
     site.on_plain_listener("reason_strings true");
     let _broker = site.start();
     let wrong = Hello {

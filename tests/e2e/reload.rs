@@ -3,7 +3,7 @@
 use crate::clients::ACL;
 use crate::support::material::{MATERIAL, put};
 use crate::support::raw::{Hello, Raw};
-use crate::support::site::Site;
+use crate::support::site::{Broker, Site};
 
 fn site() -> Site {
     Site::with_users(&["inside", "alice", "bob"], ACL, "")
@@ -259,4 +259,111 @@ fn a_watched_file_needs_no_signal_and_a_swapped_link_is_a_change() {
     broker.audited("reload", |line| line["decision"] == "deny");
     let (mut inside, _) = Raw::hello(site.plain, &Hello::new(5, "i", "inside"));
     assert_eq!(inside.publish_acked("demo/1", "x", 1), 0);
+}
+
+/// A broker that watches its files, with a directory of more of them.
+fn watching(directory: &str) -> Site {
+    let site = site();
+    let conf = site.read("portcullis.conf");
+    std::fs::create_dir(site.path(directory)).expect("a directory");
+    let more = format!(
+        "watch_files true\ninclude_dir {}\n",
+        site.path_text(directory)
+    );
+    site.write("portcullis.conf", &format!("{conf}{more}"));
+    site
+}
+
+fn applied(broker: &Broker<'_>, name: &str) {
+    broker.audited("reload", |line| {
+        let changes = line["changes"].as_str().unwrap_or_default();
+        line["decision"] == "allow" && changes.contains(&format!("{name} (applied)"))
+    });
+}
+
+#[test]
+fn a_watched_directory_may_be_given_more_files() {
+    let site = watching("more");
+    let broker = site.start();
+    site.write("more/one.conf", "max_queued_messages 11\n");
+    applied(&broker, "max_queued_messages");
+    site.write("more/two.conf", "max_retained_messages 12\n");
+    applied(&broker, "max_retained_messages");
+    std::fs::remove_file(site.path("more/one.conf")).expect("it was there");
+    broker.metric_becomes("portcullis_config_reloads_total{result=\"applied\"}", 3.0);
+}
+
+#[test]
+fn a_watched_directory_may_be_mounted_by_kubernetes() {
+    let site = watching("mount");
+    // Files are links into `..data`, a link into a directory with the time in its name.
+    let mount = |time: &str, files: &[(&str, &str)]| {
+        std::fs::create_dir(site.path(&format!("mount/{time}"))).expect("a directory");
+        for (name, text) in files {
+            site.write(&format!("mount/{time}/{name}"), text);
+        }
+        std::os::unix::fs::symlink(time, site.path("mount/..data_tmp")).expect("a link");
+        std::fs::rename(site.path("mount/..data_tmp"), site.path("mount/..data")).expect("swapped");
+        for (name, _) in files {
+            let target = format!("..data/{name}");
+            drop(std::os::unix::fs::symlink(
+                target,
+                site.path(&format!("mount/{name}")),
+            ));
+        }
+    };
+    let queues = ("queues.conf", "max_queued_messages 11\n");
+    mount("..2026_11_23_1", &[queues]);
+    let broker = site.start();
+    mount(
+        "..2026_11_23_2",
+        &[("queues.conf", "max_queued_messages 12\n")],
+    );
+    applied(&broker, "max_queued_messages");
+    let retained = ("retained.conf", "max_retained_messages 12\n");
+    mount(
+        "..2026_11_23_3",
+        &[("queues.conf", "max_queued_messages 12\n"), retained],
+    );
+    applied(&broker, "max_retained_messages");
+}
+
+#[test]
+fn a_watched_file_that_was_missing_is_read_when_it_comes() {
+    let site = watching("more");
+    let broker = site.start();
+    let conf = site.read("portcullis.conf");
+    let acl = site.path_text("acl.conf");
+    let renamed = conf.replace(&acl, &site.path_text("other.conf"));
+    site.write("portcullis.conf", &renamed);
+    broker.audited("reload", |line| line["decision"] == "deny");
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    assert_eq!(alice.subscribe(&[("news/#", 0)]), [0x87]);
+    site.write("other.conf", &format!("{ACL}\npattern read news/#\n"));
+    applied(&broker, "acl_file");
+    assert_eq!(alice.subscribe(&[("news/#", 0)]), [0]);
+    // A directory that is not there yet is waited for too.
+    let more = site.path_text("more");
+    site.write(
+        "portcullis.conf",
+        &renamed.replace(&more, &site.path_text("later")),
+    );
+    broker.metric_becomes("portcullis_config_reloads_total{result=\"failed\"}", 2.0);
+    std::fs::create_dir(site.path("later")).expect("a directory");
+    broker.metric_becomes("portcullis_config_reloads_total{result=\"applied\"}", 2.0);
+}
+
+#[test]
+fn a_watched_group_file_needs_no_signal() {
+    let site = site();
+    let conf = site.read("portcullis.conf");
+    site.write("groups.conf", "group staff\nuser bob\n");
+    let more = format!(
+        "watch_files true\ngroup_file {}\n",
+        site.path_text("groups.conf")
+    );
+    site.write("portcullis.conf", &format!("{conf}{more}"));
+    let broker = site.start();
+    site.write("groups.conf", "group staff\nuser bob\nuser alice\n");
+    broker.audited("reload", |line| line["decision"] == "allow");
 }

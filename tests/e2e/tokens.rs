@@ -334,11 +334,11 @@ fn a_secret_serves_in_the_place_of_keys_and_not_beside_them() {
     site.write("secret", "0123456789abcdef0123456789abcdef\n");
     let conf = site.read("portcullis.conf");
     let with = |more: &str| site.write("portcullis.conf", &format!("{conf}{}", site.fill(more)));
-    with("jwt_secret_file {dir}/secret\n");
+    with("jwt_secret_file {dir}/secret\njwt_audience broker\n");
     {
         let _broker = site.start();
         let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
-        let claims = json!({"sub": "alice", "exp": now_s() + 60});
+        let claims = json!({"sub": "alice", "aud": "broker", "exp": now_s() + 60});
         let token = jsonwebtoken::encode(&Header::default(), &claims, &key).expect("a token");
         Raw::hello(site.plain, &hello(5, "a", "x", &token))
             .0

@@ -107,3 +107,50 @@ fn a_frame_that_may_not_be_sent_before_connect_is_counted_too() {
         broker.metric_becomes(&sample, count);
     }
 }
+
+#[test]
+fn more_frames_without_mqtt_than_anybody_needs_end_the_connection() {
+    let site = site("");
+    let broker = site.start();
+    // A ping, a pong and an empty message, 600 of each, in one piece.
+    for (opcode, version) in [(9, 5), (10, 5), (2, 5), (9, 4)] {
+        let id = format!("flood-{opcode}-{version}");
+        let (mut stream, _) = open(site.plain, &[MQTT]);
+        let hello = Hello::new(version, &id, "alice").encode();
+        stream.write_all(&frame(2, &hello)).expect("sent");
+        assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
+        let flood = frame(opcode, b"").repeat(600);
+        stream.write_all(&flood).expect("sent");
+        let mut mqtt = Vec::new();
+        let said = loop {
+            match next_frame(&mut stream).expect("a frame") {
+                (2, payload) => mqtt.extend(payload),
+                (8, payload) => break payload,
+                (other, _) => assert_eq!(other, 10, "an answer to a ping"),
+            }
+        };
+        let told: &[u8] = if version == 5 { &[0xE0, 1, 0x96] } else { &[] };
+        assert_eq!((&*mqtt, &*said), (told, &1008_u16.to_be_bytes()[..]));
+        let event = broker.audited("malformed", |line| line["client_id"] == id.as_str());
+        assert_eq!(event["reason"], "websocket_empty_frames");
+    }
+    let (mut stream, _) = open(site.plain, &[MQTT]);
+    let flood = frame(9, b"").repeat(600);
+    stream.write_all(&flood).expect("sent");
+    let ends = std::iter::from_fn(|| next_frame(&mut stream).ok()).last();
+    assert_eq!(ends, Some((8, 1008_u16.to_be_bytes().to_vec())));
+}
+
+#[test]
+fn bytes_received_are_those_of_the_frames() {
+    let site = site("");
+    let broker = site.start();
+    let (mut stream, _) = open(site.plain, &[MQTT]);
+    let hello = frame(2, &Hello::new(5, "c", "alice").encode());
+    let pings = frame(9, &[b'x'; 100]).repeat(10);
+    stream.write_all(&hello).expect("sent");
+    assert_eq!(next_frame(&mut stream).expect("CONNACK").0, 2);
+    stream.write_all(&pings).expect("sent");
+    let sent = u32::try_from(hello.len() + pings.len()).expect("small");
+    broker.metric_becomes("portcullis_bytes_received_total", sent.into());
+}

@@ -21,6 +21,11 @@ pub(crate) fn site(more: &str) -> Site {
 pub(crate) fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let answer = open_over(&mut stream, headers);
+    (stream, answer)
+}
+
+fn open_over(stream: &mut (impl Read + Write), headers: &[&str]) -> String {
     let mut request = String::from(
         "GET /any/path HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -35,7 +40,7 @@ pub(crate) fn open(port: u16, headers: &[&str]) -> (TcpStream, String) {
     while !answer.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
         answer.push(byte[0]);
     }
-    (stream, String::from_utf8(answer).expect("text"))
+    String::from_utf8(answer).expect("text")
 }
 
 pub(crate) const MQTT: &str = "Sec-WebSocket-Protocol: mqtt";
@@ -76,13 +81,13 @@ pub(crate) fn next_frame(stream: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
 }
 
 /// A stream in binary frames that hold so many bytes each.
-struct Framed {
-    stream: TcpStream,
+struct Framed<S> {
+    stream: S,
     bytes_in_a_frame: usize,
     unread: Vec<u8>,
 }
 
-impl Read for Framed {
+impl<S: Read> Read for Framed<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
             match next_frame(&mut self.stream)? {
@@ -98,7 +103,7 @@ impl Read for Framed {
     }
 }
 
-impl Write for Framed {
+impl<S: Write> Write for Framed<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         for part in buf.chunks(self.bytes_in_a_frame) {
             self.stream.write_all(&frame(2, part))?;
@@ -111,23 +116,31 @@ impl Write for Framed {
     }
 }
 
-impl Stream for Framed {
+impl<S: Stream> Stream for Framed<S> {
     fn wait_at_most(&self, time: Duration) {
-        self.stream.set_read_timeout(Some(time)).expect("a timeout");
+        self.stream.wait_at_most(time);
     }
 }
 
 pub(crate) fn framed(port: u16, version: u8, bytes_in_a_frame: usize) -> Raw {
-    let (stream, answer) = open(port, &[MQTT]);
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("accepted");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    framed_over(stream, version, bytes_in_a_frame)
+}
+
+pub(crate) fn framed_over(
+    mut stream: impl Stream + 'static,
+    version: u8,
+    bytes_in_a_frame: usize,
+) -> Raw {
+    let answer = open_over(&mut stream, &[MQTT]);
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    Raw::over(
-        Framed {
-            stream,
-            bytes_in_a_frame,
-            unread: Vec::new(),
-        },
-        version,
-    )
+    let framed = Framed {
+        stream,
+        bytes_in_a_frame,
+        unread: Vec::new(),
+    };
+    Raw::over(framed, version)
 }
 
 fn packets_may_span_and_share_frames(version: u8) {
@@ -422,7 +435,7 @@ fn flood_of_pings(stream: &mut TcpStream) -> usize {
 }
 
 #[test]
-fn who_sends_pings_and_reads_no_answer_is_not_read_either() {
+fn who_sends_pings_and_reads_no_answer_takes_no_memory() {
     let site = site("");
     let broker = site.start();
     let before = broker.resident_kib();

@@ -43,7 +43,7 @@ pub struct Claims {
 
 impl Claims {
     /// Reads them, each of its type or not at all.
-    pub(super) fn read(
+    pub(in crate::auth) fn read(
         object: &Map<String, Value>,
         settings: &JwtSettings,
     ) -> Result<Self, JwtProblem> {
@@ -83,7 +83,11 @@ impl Claims {
     }
 
     /// Whether they are what the operator asks for, at `now_s`.
-    pub(super) fn check(&self, settings: &JwtSettings, now_s: u64) -> Result<(), JwtProblem> {
+    pub(in crate::auth) fn check(
+        &self,
+        settings: &JwtSettings,
+        now_s: u64,
+    ) -> Result<(), JwtProblem> {
         if let Some(issuer) = &settings.issuer
             && self.issuer.as_deref() != Some(issuer)
         {
@@ -189,11 +193,10 @@ fn grants(claim: Option<&Value>) -> Result<Grants, JwtProblem> {
 }
 
 fn strings(values: &[Value]) -> Result<Vec<&str>, JwtProblem> {
-    let text = |value| match value {
-        &Value::String(ref text) => Ok(text.as_str()),
-        _ => Err(JwtProblem::Claims),
-    };
-    values.iter().map(text).collect()
+    if !values.iter().all(Value::is_string) {
+        return Err(JwtProblem::Claims);
+    }
+    Ok(values.iter().filter_map(Value::as_str).collect())
 }
 
 /// `aud`: a string, or a list of them (RFC 7519 section 4.1.3).
