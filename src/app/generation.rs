@@ -534,6 +534,7 @@ fn listener_state(
     let authenticator = AuthenticatorSettings {
         allow_anonymous: listener.security.allow_anonymous,
         providers: providers(&listener.security),
+        pins: listener.security.pins.clone(),
         certificate_groups: listener.certificate_groups,
         identity: listener
             .certificate_identity

@@ -30,6 +30,7 @@ use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
 use super::jwt::{self, JwtSettings, Verified};
 use super::password_file::PasswordFile;
+use super::pins::Pins;
 use super::provider::{CertificateGroups, Provider};
 use super::remote::{Introspected, Introspection};
 use super::secret::Secret;
@@ -74,6 +75,8 @@ pub struct AuthenticatorSettings {
     pub certificates: Option<Arc<dyn CertificateTrust>>,
     /// A client may have none.
     pub certificate_is_optional: bool,
+    /// `pin_spki`: keys that users are bound to.
+    pub pins: Pins,
 }
 
 /// What a client says of itself in CONNECT and has proved in TLS.
@@ -403,8 +406,8 @@ impl Authenticator {
         self.accept(username, "token", basis, certificate)
     }
 
-    /// Lets somebody in whom a provider knows: not if the operator has disabled the user, by
-    /// whatever means it comes.
+    /// Lets somebody in whom a provider knows: not if the operator has disabled the user or bound it
+    /// to another key, by whatever means it comes.
     pub(super) fn accept(
         &self,
         username: Option<Arc<str>>,
@@ -415,11 +418,22 @@ impl Authenticator {
         if self.is_disabled(username.as_deref()) {
             return Err(DenyReason::UserDisabled);
         }
+        if !self.has_its_key(username.as_deref(), certificate.as_ref()) {
+            return Err(DenyReason::CertificatePin);
+        }
         Ok(Verdict::Accept {
             proof: Proof::new(basis, username.clone(), certificate),
             username,
             method,
         })
+    }
+
+    fn has_its_key(
+        &self,
+        username: Option<&str>,
+        certificate: Option<&CertificateIdentity>,
+    ) -> bool {
+        username.is_none_or(|name| self.settings.pins.permit(name, certificate))
     }
 
     fn is_disabled(&self, username: Option<&str>) -> bool {
@@ -468,7 +482,8 @@ impl Authenticator {
             None if self.requires_certificate() => return false,
             _ => {}
         }
-        if self.is_disabled(proof.username.as_deref()) {
+        let username = proof.username.as_deref();
+        if self.is_disabled(username) || !self.has_its_key(username, proof.certificate.as_ref()) {
             return false;
         }
         let has_hash = |hash| {

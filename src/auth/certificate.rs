@@ -20,6 +20,7 @@ use x509_parser::x509::AttributeTypeAndValue;
 use crate::message::{Groups, group_set};
 
 use super::distinguished_name::{hexadecimal, print};
+use super::pins::KeyDigest;
 use super::provider::CertificateGroups;
 
 /// MQTT gives a user name a length of two bytes.
@@ -40,6 +41,7 @@ pub struct CertificateIdentity {
 
 struct Facts {
     details: CertificateDetails,
+    key_digest: KeyDigest,
     common_name: Result<Arc<str>, IdentityProblem>,
     subject: Result<Arc<str>, IdentityProblem>,
     /// By [`AlternativeName`].
@@ -182,6 +184,11 @@ impl CertificateIdentity {
         self.facts.as_ref().map(|facts| &facts.details)
     }
 
+    /// SHA-256 of the public key with its algorithm; `None` if it is not a certificate.
+    pub fn key_digest(&self) -> Option<&KeyDigest> {
+        self.facts.as_ref().map(|facts| &facts.key_digest)
+    }
+
     /// The names in the fields that `source` asks for; `None` if one can be no group.
     pub fn groups(&self, source: CertificateGroups) -> Option<&Groups> {
         let [units, dns, uris] = &self.facts.as_ref()?.groups;
@@ -235,6 +242,7 @@ fn read(der: &[u8]) -> Option<Facts> {
             not_after: certificate.validity().not_after.timestamp(),
             fingerprint: lower_hexadecimal(&Sha256::digest(der)),
         },
+        key_digest: Sha256::digest(certificate.public_key().raw).into(),
         common_name: common_name(&certificate),
         subject: subject(&certificate),
         alternatives: [

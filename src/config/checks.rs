@@ -274,6 +274,7 @@ impl Builder {
             group.introspection = global.introspection;
             group.group_file = global.group_file;
             group.providers = global.providers;
+            group.pins = global.pins;
         }
         if group.allow_anonymous_origin.is_none() {
             group.allow_anonymous = local_only;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::auth::{CertificateGroups, Provider};
+use crate::auth::{CertificateGroups, Pins, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
@@ -70,6 +70,8 @@ pub struct SecurityGroup {
     pub group_file: Option<Located<PathBuf>>,
     /// Who is asked who a client is, in this order; empty for mosquitto's order.
     pub providers: Vec<Located<Provider>>,
+    /// Keys that users are bound to.
+    pub pins: Pins,
     /// Tokens.
     pub tokens: TokenSettings,
     /// Whom to ask what a token is worth.

@@ -55,6 +55,7 @@ pub(crate) fn settings(keys: KeySet) -> JwtSettings {
     JwtSettings {
         algorithms: keys.algorithms(),
         keys,
+        remote: None,
         issuer: Some("https://issuer.example".into()),
         audience: vec!["broker".into()],
         username_claim: "sub".into(),

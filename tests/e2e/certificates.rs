@@ -270,11 +270,7 @@ fn a_revoked_certificate_is_refused_by_both_versions_and_so_is_everyone_whose_li
 fn a_list_that_is_empty_broken_or_forged_lets_nobody_in() {
     let site = site("crlfile {dir}/clients.crl");
     let good = MATERIAL.crl(&[7]);
-    let torn: String = good
-        .lines()
-        .take(3)
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let torn = good.lines().take(3).collect::<Vec<_>>().join("\n");
     let other = good.replacen("\nMI", "\nMA", 1);
     assert_ne!(other, good);
     let broken = [
@@ -358,6 +354,58 @@ fn a_ca_between_needs_a_list_of_its_own_and_may_be_revoked_itself() {
         "revocation_unknown",
         "old list of the root",
     );
+}
+
+#[test]
+fn a_user_bound_to_a_key_is_refused_with_a_certificate_for_another_one() {
+    let site = site("");
+    let (own, other) = (MATERIAL.client("alice"), MATERIAL.client("alice"));
+    // By the commands of the documentation.
+    let digest = |pair: &Pair| {
+        site.write("alice.crt", &pair.certificate);
+        let mut command = Command::new("sh");
+        let line = "openssl x509 -in alice.crt -noout -pubkey | openssl pkey -pubin -outform DER | \
+                    openssl dgst -sha256 -binary | base64";
+        command.args(["-c", line]).current_dir(site.dir());
+        let ended = Tool::start(command).finish();
+        assert_eq!(ended.code, Some(0), "{}", ended.text);
+        ended.text
+    };
+    let conf = site.read("portcullis.conf");
+    let pinned = |pair: &Pair| {
+        let line = format!("pin_spki alice sha256={}\n", digest(pair));
+        site.write("portcullis.conf", &format!("{conf}{line}"));
+    };
+    pinned(&own);
+    let broker = site.start();
+    let mut alice = connected(&site, "alice", MATERIAL.tls(Some(&own)));
+    let mut bob = connected(&site, "bob", MATERIAL.tls(Some(&MATERIAL.client("bob"))));
+    let mut refused = Raw::tls(site.tls, 5, MATERIAL.tls(Some(&other)));
+    refused.send(&Hello::nameless(5, "x").encode());
+    assert_eq!(refused.receive().body[1], 0x86);
+    let event = broker.audited("authentication_failure", |line| line["client_id"] == "x");
+    assert_eq!(event["reason"], "certificate_pin");
+    // The other key in the place of the first.
+    pinned(&other);
+    assert_eq!(broker.reload()["decision"], "allow");
+    alice.expect_disconnect(0x87);
+    bob.expect_silence();
+    connected(&site, "alice", MATERIAL.tls(Some(&other))).disconnect();
+    // What is no pin changes nothing, and is told with its place.
+    site.write(
+        "portcullis.conf",
+        &format!("{conf}pin_spki alice sha256=abc\n"),
+    );
+    let checked = site.run(&["check", "-c", &site.path_text("portcullis.conf")]);
+    assert_ne!(checked.code, Some(0));
+    let told = format!("{}{}", checked.out, checked.err);
+    let line = conf.lines().count() + 1;
+    assert!(
+        told.contains(&format!("portcullis.conf:{line}:16: error: ")),
+        "{told}"
+    );
+    assert_eq!(broker.reload()["decision"], "deny");
+    bob.expect_silence();
 }
 
 /// How it connects, if it does; the session's ticket is in `config` afterwards.
