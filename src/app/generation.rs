@@ -340,6 +340,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
         Some(&settings.keyfile),
         settings.cafile.as_ref(),
         settings.crlfile.as_ref(),
+        settings.ocsp_file.as_ref(),
         settings.capath.as_ref(),
     ];
     named
@@ -399,6 +400,7 @@ fn tls_settings(settings: &config::TlsSettings) -> TlsSettings {
         cafile: path(&settings.cafile),
         capath: path(&settings.capath),
         crlfile: path(&settings.crlfile),
+        ocsp_file: path(&settings.ocsp_file),
         require_certificate: settings.require_certificate,
         request_certificate: settings.request_certificate,
         tls12: settings.minimum_version == TlsVersion::Tls12,
@@ -669,6 +671,19 @@ pub(crate) fn certificates(settings: &Settings, files: &Files) -> Vec<(String, i
                 listener.bind.to_string(),
                 tls.as_ref()?.certificate.not_after,
             ))
+        })
+        .collect()
+}
+
+/// When the OCSP response of each listener that has one is too old.
+pub(crate) fn ocsp_responses(settings: &Settings, files: &Files) -> Vec<(String, i64)> {
+    settings
+        .listeners
+        .iter()
+        .zip(&files.tls)
+        .filter_map(|(listener, tls)| {
+            let until = tls.as_ref()?.certificate.ocsp_next_update?;
+            Some((listener.bind.to_string(), until))
         })
         .collect()
 }

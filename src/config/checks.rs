@@ -576,6 +576,7 @@ fn assemble_tls(
         cafile: tls.cafile.clone(),
         capath: tls.capath.clone(),
         crlfile: tls.crlfile.clone(),
+        ocsp_file: tls.ocsp_file.clone(),
         require_certificate: tls.require_certificate,
         request_certificate: asks,
         minimum_version: tls.minimum_version,

@@ -696,6 +696,8 @@ pub struct TlsSettings {
     pub capath: Option<Located<PathBuf>>,
     /// Revoked client certificates.
     pub crlfile: Option<Located<PathBuf>>,
+    /// OCSP response for the server certificate.
+    pub ocsp_file: Option<Located<PathBuf>>,
     /// Clients must present a certificate; otherwise none is asked for.
     pub require_certificate: bool,
     /// Clients are asked for a certificate and may have none: `auth_provider certificate` beside others.

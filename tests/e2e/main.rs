@@ -32,6 +32,7 @@ mod process;
 mod reload;
 mod sessions;
 mod shipped;
+mod stapling;
 mod subscribing;
 mod support;
 mod taken_away;

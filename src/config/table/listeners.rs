@@ -307,6 +307,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Tls)
         .example("/etc/portcullis/server.key")
     .meaning("Private key of certfile in PEM. Hardened refuses a file that group or world can read. Re-read on reload."),
+    Directive::listener("ocsp_file", "PATH", Value::Path(|draft, path| draft.tls.ocsp_file = Some(path)))
+        .own()
+        .section(Section::Tls)
+        .example("/etc/portcullis/server.ocsp")
+    .meaning(
+        "OCSP response in DER that is handed to clients with the certificate, as long as it is fresh. Somebody else \
+         fetches it. Re-read on reload.",
+    ),
     Directive::listener("cafile", "PATH", Value::Path(|draft, path| draft.tls.cafile = Some(path)))
         .section(Section::Tls)
         .example("/etc/portcullis/ca.crt")

@@ -79,6 +79,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// What it signs with, in PEM.
+    pub(crate) fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     pub(crate) fn sign(&self, params: &CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
