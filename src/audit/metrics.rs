@@ -89,6 +89,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::AnonymousForbidden
             | DenyReason::NoCertificate
             | DenyReason::BadCertificateIdentity
+            | DenyReason::UserDisabled
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
             | DenyReason::BadAuthMethod

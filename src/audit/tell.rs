@@ -128,6 +128,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::AnonymousForbidden
         | DenyReason::NoCertificate
         | DenyReason::BadCertificateIdentity
+        | DenyReason::UserDisabled
         | DenyReason::AuthUnavailable
         | DenyReason::AuthBusy
         | DenyReason::TokenMalformed
