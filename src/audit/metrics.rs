@@ -98,6 +98,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::TokenClaims
             | DenyReason::TokenExpired
             | DenyReason::TokenRevoked
+            | DenyReason::TokenReplayed
     )
 }
 

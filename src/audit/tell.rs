@@ -136,6 +136,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::TokenClaims
         | DenyReason::TokenExpired
         | DenyReason::TokenRevoked
+        | DenyReason::TokenReplayed
         | DenyReason::BadAuthMethod => "auth-failed",
         DenyReason::MessageRate
         | DenyReason::ByteRate

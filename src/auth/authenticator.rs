@@ -28,7 +28,7 @@ use crate::policy::DenyReason;
 
 use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
-use super::jwt::{self, JwtSettings, Verified};
+use super::jwt::{self, JwtSettings, Lease, Replays, Verified};
 use super::password_file::PasswordFile;
 use super::provider::{CertificateGroups, Provider};
 use super::remote::{Introspected, Introspection};
@@ -69,6 +69,8 @@ pub struct AuthenticatorSettings {
     pub tokens: Option<Arc<JwtSettings>>,
     /// Whom to ask what a token is worth.
     pub introspection: Option<Arc<Introspection>>,
+    /// The tokens that were used: shared by all listeners and generations.
+    pub replays: Arc<Replays>,
     /// Where certificates are asked for: judges those of resumed TLS sessions and of connected
     /// clients.
     pub certificates: Option<Arc<dyn CertificateTrust>>,
@@ -150,7 +152,7 @@ impl Proof {
     /// The Client Identifier that a token is for.
     pub fn client_id(&self) -> Option<&str> {
         match &self.basis {
-            Basis::Token(token) => token.claims.client_id.as_deref(),
+            Basis::Token(token, _) => token.claims.client_id.as_deref(),
             Basis::Introspected(said) => said.claims.client_id.as_deref(),
             _ => None,
         }
@@ -159,7 +161,7 @@ impl Proof {
     /// The rules that a token brings along.
     pub fn grants(&self) -> Option<&Arc<Grants>> {
         match &self.basis {
-            Basis::Token(token) => token.claims.grants.as_ref(),
+            Basis::Token(token, _) => token.claims.grants.as_ref(),
             Basis::Introspected(said) => said.claims.grants.as_ref(),
             _ => None,
         }
@@ -174,7 +176,10 @@ pub(super) enum Basis {
     Password(Arc<StoredHash>),
     Scram(Arc<StoredHash>),
     Certificate(Identity),
-    Token(Arc<Verified>),
+    Token(
+        Arc<Verified>,
+        #[expect(dead_code, reason = "held as long as the proof is")] Option<Arc<Lease>>,
+    ),
     Introspected(Introspected),
 }
 
@@ -399,7 +404,14 @@ impl Authenticator {
         let verified = tokens.verify(token, now_s())?;
         fits(verified.claims.client_id.as_deref(), client_id)?;
         let username = Some(Arc::clone(&verified.username));
-        let basis = Basis::Token(Arc::new(verified));
+        let lease = self.settings.replays.take(
+            tokens.replay,
+            &verified.claims,
+            client_id,
+            verified.ends_at_s(tokens),
+            now_s(),
+        )?;
+        let basis = Basis::Token(Arc::new(verified), lease);
         self.accept(username, "token", basis, certificate)
     }
 
@@ -497,7 +509,7 @@ impl Authenticator {
                 self.asks(Provider::Introspection)
                     && issuer.is_some_and(|issuer| issuer.still_takes(said, now_s()))
             }
-            Basis::Token(token) => {
+            Basis::Token(token, _) => {
                 let tokens = settings.tokens.as_ref();
                 self.asks(Provider::Jwt)
                     && tokens.is_some_and(|tokens| tokens.still_takes(token, now_s()))
@@ -513,7 +525,7 @@ impl Authenticator {
     /// considered, and of the certificate of the connection.
     pub fn ends_at_s(&self, proof: &Proof) -> Option<u64> {
         let token = match &proof.basis {
-            Basis::Token(token) => {
+            Basis::Token(token, _) => {
                 let tokens = self.settings.tokens.as_ref();
                 Some(tokens.map_or(token.claims.expires_at_s, |tokens| token.ends_at_s(tokens)))
             }
@@ -529,7 +541,7 @@ impl Authenticator {
     /// user name was taken from. Sorted, each once.
     pub fn groups(&self, proof: &Proof) -> Groups {
         let groups = match &proof.basis {
-            Basis::Token(token) => Some(&token.claims.groups),
+            Basis::Token(token, _) => Some(&token.claims.groups),
             Basis::Introspected(said) => Some(&said.claims.groups),
             Basis::Certificate(_) => {
                 let certificate = proof.certificate.as_ref();

@@ -30,11 +30,13 @@ struct Asked {
 /// Status and body of an answer.
 type Reply = (u16, String);
 
+type Answering = Box<dyn Fn(&Asked) -> Reply + Send>;
+
 /// An issuer's server.
 struct Issuer {
     port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
-    reply: Arc<Mutex<Box<dyn Fn(&Asked) -> Reply + Send>>>,
+    reply: Arc<Mutex<Answering>>,
 }
 
 impl Issuer {
@@ -42,8 +44,7 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let reply: Arc<Mutex<Box<dyn Fn(&Asked) -> Reply + Send>>> =
-            Arc::new(Mutex::new(Box::new(reply)));
+        let reply: Arc<Mutex<Answering>> = Arc::new(Mutex::new(Box::new(reply)));
         let (all, answer) = (Arc::clone(&asked), Arc::clone(&reply));
         let config = Arc::new(config());
         // It ends with the program.
@@ -85,7 +86,7 @@ fn answer_one(
     stream: TcpStream,
     config: &Arc<ServerConfig>,
     asked: &Mutex<Vec<Asked>>,
-    reply: &Mutex<Box<dyn Fn(&Asked) -> Reply + Send>>,
+    reply: &Mutex<Answering>,
 ) -> std::io::Result<()> {
     let connection = ServerConnection::new(Arc::clone(config)).expect("a configuration");
     let mut stream = BufReader::new(StreamOwned::new(connection, stream));
