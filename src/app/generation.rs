@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::auth::jwt::JwtSettings;
+use crate::auth::jwt::{JwtSettings, Replays};
 use crate::auth::remote::Introspection;
 use crate::auth::{
     AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
@@ -502,11 +502,18 @@ pub(crate) fn drain(settings: &Settings) -> Option<Drain> {
     })
 }
 
+/// What authentication needs that outlives a generation.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) replays: Arc<Replays>,
+}
+
 /// The settings of each listener, in order.
 pub(crate) fn listeners(
     settings: &Settings,
     files: &Files,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> Vec<ListenerState> {
     settings
         .listeners
@@ -514,7 +521,7 @@ pub(crate) fn listeners(
         .enumerate()
         .map(|(index, listener)| {
             let tls = files.tls.get(index).and_then(Option::as_ref);
-            listener_state(settings, files, listener, index, tls, verifier)
+            listener_state(settings, files, listener, index, tls, services)
         })
         .collect()
 }
@@ -525,7 +532,7 @@ fn listener_state(
     listener: &ListenerSettings,
     index: usize,
     tls: Option<&Tls>,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> ListenerState {
     let limits = &settings.limits;
     let passwords = listener
@@ -549,6 +556,7 @@ fn listener_state(
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),
+        replays: Arc::clone(&services.replays),
         introspection: files.introspections.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
@@ -574,7 +582,10 @@ fn listener_state(
         },
         websocket: listener.websockets.then(|| websocket_settings(listener)),
         tls: tls.map(|tls| Arc::clone(&tls.config)),
-        authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
+        authenticator: Arc::new(Authenticator::new(
+            authenticator,
+            Arc::clone(&services.verifier),
+        )),
         mount_point: listener.mount_point.clone().unwrap_or_default().into(),
         max_connections: listener.max_connections,
         max_subscriptions: limits.max_subscriptions_per_client.unwrap_or(usize::MAX),

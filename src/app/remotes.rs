@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::auth::jwt::{JwtSettings, KeySet, Revoked};
+use crate::auth::jwt::{JwtSettings, KeySet, Replay, Revoked};
 use crate::auth::remote::{
     Endpoint, Introspection, IntrospectionSettings, Remote, RemoteKeys, RemoteKeysSettings,
 };
@@ -174,6 +174,7 @@ impl Reader {
                 max_lifetime_s: None,
                 require_jti: false,
                 revoked: Revoked::default(),
+                replay: Replay::Off,
             },
         });
         match made {

@@ -20,13 +20,13 @@ use crate::session;
 
 use super::abuse;
 use super::ban_file::BanFile;
-use super::generation::{self, Files, Loaded};
+use super::generation::{self, Files, Loaded, Services};
 use super::remotes::Asked;
 
 /// A broker with its parts.
 pub(crate) struct Running {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) services: Services,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: OperatorLog,
     pub(crate) settings: Settings,
@@ -157,6 +157,10 @@ impl Running {
             settings.hashing.queue,
             Arc::new(cache),
         )?);
+        let services = Services {
+            verifier,
+            replays: Arc::default(),
+        };
         let shared = Shared::new(
             Broker::new(&broker_settings(&settings), gate),
             audit,
@@ -165,12 +169,12 @@ impl Running {
             sentry,
             Cores::start(settings.process.threads)?,
         );
-        for state in generation::listeners(&settings, files, &verifier) {
+        for state in generation::listeners(&settings, files, &services) {
             shared.add_listener(Listener::new(state));
         }
         let running = Self {
             shared,
-            verifier,
+            services,
             metrics,
             log,
             settings,
@@ -221,7 +225,7 @@ impl Running {
     fn connect_gauges(&self) {
         // Weak: the metrics must not keep the broker alive.
         let shared = Arc::downgrade(&self.shared);
-        let verifier = Arc::downgrade(&self.verifier);
+        let verifier = Arc::downgrade(&self.services.verifier);
         let log = self.log.clone();
         let asked = self.asked.clone();
         self.metrics.set_source(move || {
@@ -361,7 +365,7 @@ impl Running {
         }
         // Before anybody is asked about by what was fetched.
         self.asked.set(files.remotes.clone());
-        let states = generation::listeners(&settings, files, &self.verifier);
+        let states = generation::listeners(&settings, files, &self.services);
         let policy = generation::policy(&settings, files);
         let old = self.shared.broker.gate().policy();
         let listeners = policy_order
@@ -373,7 +377,7 @@ impl Running {
                 None => old.listeners.get(index).cloned(),
             })
             .collect();
-        self.verifier.forget();
+        self.services.verifier.forget();
         let mut states: Vec<Option<_>> = states.into_iter().map(Some).collect();
         for (index, listener) in self.shared.listeners().iter().enumerate() {
             let Some(place) = policy_order.get(index).copied().flatten() else {

@@ -61,6 +61,7 @@ impl Reader {
             max_lifetime_s: settings.max_lifetime.map(|time| time.as_secs()),
             require_jti: settings.require_jti,
             revoked,
+            replay: settings.replay,
         }))
     }
 

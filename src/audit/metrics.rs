@@ -101,6 +101,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::NoCertificate
             | DenyReason::BadCertificateIdentity
             | DenyReason::CertificatePin
+            | DenyReason::UserDisabled
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
             | DenyReason::BadAuthMethod
@@ -109,6 +110,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::TokenClaims
             | DenyReason::TokenExpired
             | DenyReason::TokenRevoked
+            | DenyReason::TokenReplayed
     )
 }
 

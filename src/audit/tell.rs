@@ -129,6 +129,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::NoCertificate
         | DenyReason::BadCertificateIdentity
         | DenyReason::CertificatePin
+        | DenyReason::UserDisabled
         | DenyReason::AuthUnavailable
         | DenyReason::AuthBusy
         | DenyReason::TokenMalformed
@@ -136,6 +137,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::TokenClaims
         | DenyReason::TokenExpired
         | DenyReason::TokenRevoked
+        | DenyReason::TokenReplayed
         | DenyReason::BadAuthMethod => "auth-failed",
         DenyReason::MessageRate
         | DenyReason::ByteRate

@@ -28,7 +28,7 @@ use crate::policy::DenyReason;
 
 use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
-use super::jwt::{self, JwtSettings, Verified};
+use super::jwt::{self, JwtSettings, Lease, Replays, Verified};
 use super::password_file::PasswordFile;
 use super::pins::Pins;
 use super::provider::{CertificateGroups, Provider};
@@ -70,6 +70,8 @@ pub struct AuthenticatorSettings {
     pub tokens: Option<Arc<JwtSettings>>,
     /// Whom to ask what a token is worth.
     pub introspection: Option<Arc<Introspection>>,
+    /// The tokens that were used: shared by all listeners and generations.
+    pub replays: Arc<Replays>,
     /// Where certificates are asked for: judges those of resumed TLS sessions and of connected
     /// clients.
     pub certificates: Option<Arc<dyn CertificateTrust>>,
@@ -153,7 +155,7 @@ impl Proof {
     /// The Client Identifier that a token is for.
     pub fn client_id(&self) -> Option<&str> {
         match &self.basis {
-            Basis::Token(token) => token.claims.client_id.as_deref(),
+            Basis::Token(token, _) => token.claims.client_id.as_deref(),
             Basis::Introspected(said) => said.claims.client_id.as_deref(),
             _ => None,
         }
@@ -162,7 +164,7 @@ impl Proof {
     /// The rules that a token brings along.
     pub fn grants(&self) -> Option<&Arc<Grants>> {
         match &self.basis {
-            Basis::Token(token) => token.claims.grants.as_ref(),
+            Basis::Token(token, _) => token.claims.grants.as_ref(),
             Basis::Introspected(said) => said.claims.grants.as_ref(),
             _ => None,
         }
@@ -177,7 +179,10 @@ pub(super) enum Basis {
     Password(Arc<StoredHash>),
     Scram(Arc<StoredHash>),
     Certificate(Identity),
-    Token(Arc<Verified>),
+    Token(
+        Arc<Verified>,
+        #[expect(dead_code, reason = "held as long as the proof is")] Option<Arc<Lease>>,
+    ),
     Introspected(Introspected),
 }
 
@@ -402,7 +407,14 @@ impl Authenticator {
         let verified = tokens.verify(token, now_s())?;
         fits(verified.claims.client_id.as_deref(), client_id)?;
         let username = Some(Arc::clone(&verified.username));
-        let basis = Basis::Token(Arc::new(verified));
+        let lease = self.settings.replays.take(
+            tokens.replay,
+            &verified.claims,
+            client_id,
+            verified.ends_at_s(tokens),
+            now_s(),
+        )?;
+        let basis = Basis::Token(Arc::new(verified), lease);
         self.accept(username, "token", basis, certificate)
     }
 
@@ -415,11 +427,8 @@ impl Authenticator {
         basis: Basis,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Verdict, DenyReason> {
-        if self.is_disabled(username.as_deref()) {
-            return Err(DenyReason::UserDisabled);
-        }
-        if !self.has_its_key(username.as_deref(), certificate.as_ref()) {
-            return Err(DenyReason::CertificatePin);
+        if let Some(reason) = self.objection(username.as_deref(), certificate.as_ref()) {
+            return Err(reason);
         }
         Ok(Verdict::Accept {
             proof: Proof::new(basis, username.clone(), certificate),
@@ -428,18 +437,17 @@ impl Authenticator {
         })
     }
 
-    fn has_its_key(
+    fn objection(
         &self,
         username: Option<&str>,
         certificate: Option<&CertificateIdentity>,
-    ) -> bool {
-        username.is_none_or(|name| self.settings.pins.permit(name, certificate))
-    }
-
-    fn is_disabled(&self, username: Option<&str>) -> bool {
-        let file = self.settings.passwords.as_ref();
-        file.zip(username)
-            .is_some_and(|(file, username)| file.is_disabled(username))
+    ) -> Option<DenyReason> {
+        let (username, settings) = (username?, &self.settings);
+        let file = settings.passwords.as_ref();
+        if file.is_some_and(|file| file.is_disabled(username)) {
+            return Some(DenyReason::UserDisabled);
+        }
+        (!settings.pins.permit(username, certificate)).then_some(DenyReason::CertificatePin)
     }
 
     fn requires_certificate(&self) -> bool {
@@ -483,7 +491,10 @@ impl Authenticator {
             _ => {}
         }
         let username = proof.username.as_deref();
-        if self.is_disabled(username) || !self.has_its_key(username, proof.certificate.as_ref()) {
+        if self
+            .objection(username, proof.certificate.as_ref())
+            .is_some()
+        {
             return false;
         }
         let has_hash = |hash| {
@@ -512,7 +523,7 @@ impl Authenticator {
                 self.asks(Provider::Introspection)
                     && issuer.is_some_and(|issuer| issuer.still_takes(said, now_s()))
             }
-            Basis::Token(token) => {
+            Basis::Token(token, _) => {
                 let tokens = settings.tokens.as_ref();
                 self.asks(Provider::Jwt)
                     && tokens.is_some_and(|tokens| tokens.still_takes(token, now_s()))
@@ -528,7 +539,7 @@ impl Authenticator {
     /// considered, and of the certificate of the connection.
     pub fn ends_at_s(&self, proof: &Proof) -> Option<u64> {
         let token = match &proof.basis {
-            Basis::Token(token) => {
+            Basis::Token(token, _) => {
                 let tokens = self.settings.tokens.as_ref();
                 Some(tokens.map_or(token.claims.expires_at_s, |tokens| token.ends_at_s(tokens)))
             }
@@ -544,7 +555,7 @@ impl Authenticator {
     /// user name was taken from. Sorted, each once.
     pub fn groups(&self, proof: &Proof) -> Groups {
         let groups = match &proof.basis {
-            Basis::Token(token) => Some(&token.claims.groups),
+            Basis::Token(token, _) => Some(&token.claims.groups),
             Basis::Introspected(said) => Some(&said.claims.groups),
             Basis::Certificate(_) => {
                 let certificate = proof.certificate.as_ref();

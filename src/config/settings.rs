@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::jwt::Replay;
 use crate::auth::{CertificateGroups, Pins, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
@@ -144,6 +145,8 @@ pub struct TokenSettings {
     pub max_lifetime: Option<Duration>,
     /// Whether `jti` must be there.
     pub require_jti: bool,
+    /// How often a token may be used.
+    pub replay: Replay,
     /// Tokens and subjects that were revoked.
     pub revoked_file: Option<Located<PathBuf>>,
 }

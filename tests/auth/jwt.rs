@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use portcullis::auth::Secret;
 use portcullis::auth::jwt::{
-    JwtProblem, JwtSettings, KeySet, Revoked, Verified, looks_like_a_token, name,
+    JwtProblem, JwtSettings, KeySet, Replay, Revoked, Verified, looks_like_a_token, name,
 };
 use portcullis::message::Grants;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
@@ -55,13 +55,14 @@ pub(crate) fn settings(keys: KeySet) -> JwtSettings {
     JwtSettings {
         algorithms: keys.algorithms(),
         keys,
-        remote: None,
         issuer: Some("https://issuer.example".into()),
         audience: vec!["broker".into()],
         username_claim: "sub".into(),
         client_id_claim: None,
         groups_claim: None,
         acl_claim: None,
+        remote: None,
+        replay: Replay::Off,
         clock_skew_s: 60,
         max_lifetime_s: None,
         require_jti: false,

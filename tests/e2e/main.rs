@@ -30,6 +30,7 @@ mod observed;
 mod offers;
 mod process;
 mod reload;
+mod remotes;
 mod sessions;
 mod shipped;
 mod stapling;

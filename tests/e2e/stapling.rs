@@ -51,12 +51,22 @@ fn shown(site: &Site, version: &str) -> String {
 
 fn site() -> Site {
     let site = Site::with_users(&["alice"], ACL, "");
+    name_the_file(&site);
+    site
+}
+
+/// Gives a site's certificate a response.
+pub(crate) fn staple(site: &Site) {
+    put(site, &response(site, "V"));
+    name_the_file(site);
+}
+
+fn name_the_file(site: &Site) {
     let conf = site.read("portcullis.conf");
     let line = format!("keyfile {}\n", site.path_text("server.key"));
     let with = format!("{line}ocsp_file {}\n", site.path_text("server.ocsp"));
     assert!(conf.contains(&line));
     site.write("portcullis.conf", &conf.replacen(&line, &with, 1));
-    site
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod claims;
 mod keys;
+mod replay;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,6 +24,7 @@ use super::strict_json;
 
 pub use claims::Claims;
 pub use keys::{KeyError, KeyId, KeySet};
+pub use replay::{Lease, Replay, Replays};
 
 /// Longest token, in bytes: twice what identity providers issue with many groups.
 pub const MAX_TOKEN_BYTES: usize = 8_192;
@@ -58,6 +60,8 @@ pub struct JwtSettings {
     pub require_jti: bool,
     /// `jwt_revoked_file`.
     pub revoked: Revoked,
+    /// `jwt_replay`.
+    pub replay: Replay,
 }
 
 /// Tokens and subjects that are not to be taken any more.

@@ -1,6 +1,6 @@
 //! JSON Web Tokens as user names and passwords.
 
-use crate::auth::jwt;
+use crate::auth::jwt::{self, Replay};
 use crate::config::directive::{Directive, Repeat, Section};
 use crate::config::lexer::Line;
 use crate::config::settings::SecurityGroup;
@@ -232,6 +232,19 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .default("false")
     .meaning("true: a token without `jti` is refused, so that each can be revoked by itself."),
+    Directive::security("jwt_replay", "off|per_connection|single_use", Value::Choice(
+        &["off", "per_connection", "single_use"],
+        |group, index| {
+            group.tokens.replay = [Replay::Off, Replay::PerConnection, Replay::SingleUse][index];
+        },
+    ))
+    .own()
+    .section(Section::Access)
+    .default("off")
+    .meaning(
+        "How often a token may be used: as often as one likes, by one client id at a time, or once until it is over. \
+         Tokens then need a `jti`. At most 100000 are remembered; above, new ones are refused as busy.",
+    ),
     Directive::security("jwt_revoked_file", "PATH", Value::Path(|group, path| {
         group.tokens.revoked_file = Some(path);
     }))
