@@ -31,6 +31,7 @@ mod offers;
 mod process;
 mod reload;
 mod remotes;
+mod secrets;
 mod sessions;
 mod shipped;
 mod stapling;
