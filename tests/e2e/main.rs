@@ -3,6 +3,7 @@
 
 mod bans;
 mod behaviours;
+mod cached;
 mod canaries;
 mod certificate_names;
 mod certificates;

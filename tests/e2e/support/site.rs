@@ -333,6 +333,17 @@ impl Broker<'_> {
         }
     }
 
+    /// CPU time of all its threads so far, in clock ticks.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it runs");
+        // The second field is a name in brackets, which may hold anything.
+        let (_, rest) = stat.rsplit_once(") ").expect("a name");
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
+        ticks(11) + ticks(12)
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
