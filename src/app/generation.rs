@@ -31,6 +31,7 @@ use crate::policy::{
 };
 use crate::session::{self, ResponseInformation};
 
+use super::rehash::{Digests, digest_of};
 use super::remotes::Remotes;
 
 /// What was read and whether it can be used.
@@ -60,6 +61,7 @@ impl Loaded {
 pub(crate) struct Files {
     acls: HashMap<PathBuf, Arc<AclFile>>,
     passwords: HashMap<PathBuf, Arc<PasswordFile>>,
+    pub(super) password_digests: Digests,
     members: HashMap<PathBuf, Arc<Members>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
@@ -268,6 +270,10 @@ impl Reader {
             return;
         };
         let text = zeroize::Zeroizing::new(text);
+        let digest = digest_of(&text);
+        self.files
+            .password_digests
+            .insert(file.value.clone(), digest);
         match PasswordFile::parse(&text) {
             Ok((passwords, warnings)) => {
                 for warning in warnings {

@@ -14,6 +14,7 @@ mod passwd;
 mod password_rules;
 mod process;
 mod quickstart;
+mod rehash;
 mod remotes;
 mod replace;
 mod running;

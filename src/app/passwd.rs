@@ -14,7 +14,7 @@ use crate::auth::{HashAlgorithm, HashLimits, HashProblem, SCRAM_ITERATIONS, Stor
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::password_rules::PasswordRules;
-use super::replace::replace;
+use super::replace::{lock, replace};
 use super::{err, out};
 
 /// Rounds of `$7$` when none are named: what OWASP asks of PBKDF2-HMAC-SHA512.
@@ -66,6 +66,13 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
         out(&format!("{line}\n"));
         return Ok(());
     }
+    let _locked = locked(&arguments.file);
+    let old = if arguments.create {
+        old
+    } else {
+        // It may have changed while the password was typed.
+        read(&arguments.file)?
+    };
     let (new, replaced) = with_line(&old, user, &line);
     write(&arguments.file, &new)?;
     let did = if replaced { "Updated" } else { "Added" };
@@ -213,7 +220,13 @@ fn write(file: &Path, text: &str) -> Result<(), Stop> {
     .map_err(|error| failed(format!("{}: {error}", file.display())))
 }
 
+/// Keeps a broker with `rehash_on_login` from writing meanwhile, where the file system can.
+fn locked(file: &Path) -> Option<fs::File> {
+    lock(file).ok()
+}
+
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {
+    let _locked = locked(file);
     let old = read(file)?;
     if !old.lines().any(|line| is_user(line, user)) {
         return Err(failed(format!("user {user} is not in {}", file.display())));
@@ -231,6 +244,7 @@ fn delete(file: &Path, user: &str) -> Result<(), Stop> {
 /// Hashes every password that stands in clear. What is hashed already stays, so that a second run
 /// changes nothing; `mosquitto_passwd` would hash the hashes.
 fn upgrade(file: &Path, algorithm: HashAlgorithm, rules: &PasswordRules) -> Result<(), Stop> {
+    let _locked = locked(file);
     let old = read(file)?;
     let mut new = Zeroizing::new(String::with_capacity(old.len() * 4));
     let mut problems = String::new();
