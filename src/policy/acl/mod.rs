@@ -3,6 +3,7 @@
 mod bound;
 mod file;
 mod level;
+mod lint;
 mod rule;
 mod version2;
 

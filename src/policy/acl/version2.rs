@@ -355,6 +355,7 @@ impl Parser<'_, '_> {
         let file = self.file;
         self.file = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
         self.names.push(included.name.into());
+        self.acl.paths.push(Arc::clone(&included.path));
         self.open.push(included.path);
         self.lines(&included.text);
         self.open.pop();
