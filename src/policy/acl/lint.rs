@@ -107,6 +107,10 @@ impl<'a> Lint<'a> {
                 .map(known),
         );
         for (index, (rule, levels)) in ordered.iter().enumerate().skip(first) {
+            // For a client whose name cannot be put into it, such a deny closes everything.
+            if rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_)) {
+                continue;
+            }
             if let Some(why) = self.unreachable(rule, levels, whom) {
                 self.found.push((rule.place, "unreachable-rule", why));
                 continue;

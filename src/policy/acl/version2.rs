@@ -30,7 +30,7 @@ use super::level::{Level, Levels, Name, Part, Template};
 use super::rule::{Access, Place, Rule};
 
 /// The first line.
-const HEADER: &str = "#!acl 2";
+pub(super) const HEADER: &str = "#!acl 2";
 /// Files included by files included by the file.
 const MAX_DEPTH: usize = 8;
 /// Most files of one ACL.
