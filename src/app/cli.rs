@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use super::acl::Acl;
 use crate::config::{LoadOptions, ProfileSource, SecurityProfile, Verbosity};
 
 /// A normal stop, help, version, or a configuration that is in order.
@@ -100,6 +101,9 @@ pub enum Command {
     Check(Check),
     /// List every directive.
     Directives(Directives),
+    /// Check rules, and make them out of others or of what was used.
+    #[command(subcommand)]
+    Acl(Acl),
     /// Say what a client may do, and by which rule.
     Explain(Explain),
 }

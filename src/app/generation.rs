@@ -350,7 +350,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
 }
 
 /// Reads a file that an ACL file includes: a relative path begins where the including file is.
-fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
+pub(super) fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
     let from = from.map_or(main, Path::new);
     let path = from.parent().unwrap_or(Path::new("")).join(written);
     let shown = path.display();
@@ -368,7 +368,7 @@ fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, S
     })
 }
 
-fn source_line(text: &str, line: u32) -> Option<&str> {
+pub(super) fn source_line(text: &str, line: u32) -> Option<&str> {
     text.lines()
         .nth(usize::try_from(line).ok()?.checked_sub(1)?)
 }

@@ -385,7 +385,7 @@ impl Rights {
 /// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to, and under
 /// `$me` the broker tells each client what is for it alone.
 /// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
-fn is_closed_for_writing(topic: &str) -> bool {
+pub(super) fn is_closed_for_writing(topic: &str) -> bool {
     let Some(rest) = topic.strip_prefix('$') else {
         return false;
     };
