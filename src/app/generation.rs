@@ -50,6 +50,15 @@ impl Loaded {
             .filter(|diagnostic| diagnostic.is_error())
     }
 
+    /// The users of a listener's password file.
+    pub(crate) fn users(&self, listener: usize) -> Vec<String> {
+        let listener = self.settings.listeners.get(listener);
+        let file = listener.and_then(|listener| listener.security.password_file.as_ref());
+        let users = file.and_then(|file| self.files.passwords.get(&file.value));
+        let names = users.into_iter().flat_map(|users| users.names());
+        names.map(str::to_owned).collect()
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.errors().next().is_none()
     }

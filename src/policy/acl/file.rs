@@ -195,6 +195,24 @@ impl AclFile {
         &self.included
     }
 
+    /// The users that have rules of their own, in no order.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
+    /// The groups that have rules, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(|name| &**name)
+    }
+
+    /// The Client Identifiers that have rules, those that are beginnings with a `*`.
+    pub fn clients(&self) -> impl Iterator<Item = String> {
+        let star = |client: &ClientRules| if client.is_prefix { "*" } else { "" };
+        self.clients
+            .iter()
+            .map(move |client| format!("{}{}", client.id, star(client)))
+    }
+
     /// The rules for one user, or for anonymous clients.
     pub(crate) fn own(&self, username: Option<&str>) -> &[Rule] {
         match username {
