@@ -29,6 +29,7 @@ mod offers;
 mod process;
 mod reload;
 mod remotes;
+mod rights;
 mod sessions;
 mod shipped;
 mod subscribing;
