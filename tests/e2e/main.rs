@@ -4,6 +4,8 @@
 mod bans;
 mod behaviours;
 mod canaries;
+mod certificate_names;
+mod certificates;
 mod client_ids;
 mod clients;
 mod connecting;
@@ -32,6 +34,7 @@ mod remotes;
 mod rights;
 mod sessions;
 mod shipped;
+mod stapling;
 mod subscribing;
 mod support;
 mod taken_away;
