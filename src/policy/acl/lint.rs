@@ -108,7 +108,9 @@ impl<'a> Lint<'a> {
         );
         for (index, (rule, levels)) in ordered.iter().enumerate().skip(first) {
             // For a client whose name cannot be put into it, such a deny closes everything.
-            if rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_)) {
+            let closes = rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_));
+            // That there is one changes how every subscription is judged.
+            if closes || rule.access == Access::Subscribe {
                 continue;
             }
             if let Some(why) = self.unreachable(rule, levels, whom) {
