@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::auth::jwt::JwtSettings;
+use crate::auth::jwt::{JwtSettings, Replays};
+use crate::auth::remote::Introspection;
 use crate::auth::{
     AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
     PasswordFile, Provider, Verifier,
@@ -29,6 +30,8 @@ use crate::policy::{
     Policy, Rate, RateAction,
 };
 use crate::session::{self, ResponseInformation};
+
+use super::remotes::Remotes;
 
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
@@ -60,6 +63,8 @@ pub(crate) struct Files {
     members: HashMap<PathBuf, Arc<Members>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
+    introspections: Vec<Option<Arc<Introspection>>>,
+    pub(super) remotes: Remotes,
     /// Allowed and denied, of each listener.
     addresses: Vec<[Option<Arc<AddressList>>; 2]>,
 }
@@ -119,6 +124,12 @@ impl Reader {
         self.files.tls.push(loaded);
         let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
         self.files.tokens.push(tokens);
+        let introspection = self.introspection(
+            &listener.security.introspection,
+            &listener.security.tokens,
+            listener.clientid_from.as_ref(),
+        );
+        self.files.introspections.push(introspection);
         let addresses = [
             &listener.allow_addresses_file,
             &listener.deny_addresses_file,
@@ -152,6 +163,10 @@ impl Reader {
             );
         }
         text
+    }
+
+    pub(super) fn remotes(&mut self) -> &mut Remotes {
+        &mut self.files.remotes
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
@@ -485,11 +500,18 @@ pub(crate) fn drain(settings: &Settings) -> Option<Drain> {
     })
 }
 
+/// What authentication needs that outlives a generation.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) replays: Arc<Replays>,
+}
+
 /// The settings of each listener, in order.
 pub(crate) fn listeners(
     settings: &Settings,
     files: &Files,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> Vec<ListenerState> {
     settings
         .listeners
@@ -497,7 +519,7 @@ pub(crate) fn listeners(
         .enumerate()
         .map(|(index, listener)| {
             let tls = files.tls.get(index).and_then(Option::as_ref);
-            listener_state(settings, files, listener, index, tls, verifier)
+            listener_state(settings, files, listener, index, tls, services)
         })
         .collect()
 }
@@ -508,7 +530,7 @@ fn listener_state(
     listener: &ListenerSettings,
     index: usize,
     tls: Option<&Tls>,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> ListenerState {
     let limits = &settings.limits;
     let passwords = listener
@@ -531,6 +553,8 @@ fn listener_state(
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),
+        replays: Arc::clone(&services.replays),
+        introspection: files.introspections.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
@@ -555,7 +579,10 @@ fn listener_state(
         },
         websocket: listener.websockets.then(|| websocket_settings(listener)),
         tls: tls.map(|tls| Arc::clone(&tls.config)),
-        authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
+        authenticator: Arc::new(Authenticator::new(
+            authenticator,
+            Arc::clone(&services.verifier),
+        )),
         mount_point: listener.mount_point.clone().unwrap_or_default().into(),
         max_connections: listener.max_connections,
         max_subscriptions: limits.max_subscriptions_per_client.unwrap_or(usize::MAX),

@@ -8,6 +8,7 @@ use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
 use super::acl::{AclFile, Decided, Rules, Wanted};
+use super::compare::{self, Difference, TooLong};
 use super::containment::{self, NotContained, STEP_BUDGET};
 use super::members::Members;
 use super::request::Who;
@@ -307,6 +308,33 @@ impl Rights {
             Some(found) => Err(found),
             None => Ok(granted(true, qos)),
         }
+    }
+
+    /// What may be read, or written, by these rights and not by others, and the other way round.
+    ///
+    /// # Errors
+    /// There are too many rules to compare.
+    pub fn differences(&self, old: &Self, write: bool) -> Result<Vec<Difference>, TooLong> {
+        let wanted = if write {
+            Wanted::Write(0)
+        } else {
+            Wanted::Read(0)
+        };
+        let everything = Rules::open();
+        let side = |rights: &'_ Self| rights.rules.clone().unwrap_or_else(|| everything.clone());
+        compare::compare(&side(old), &side(self), wanted)
+    }
+
+    /// Everything that may be read, or written.
+    ///
+    /// # Errors
+    /// There are too many rules.
+    pub fn granted(&self, write: bool) -> Result<Vec<Difference>, TooLong> {
+        let nothing = Self {
+            rules: Some(Rules::closed("(nothing)")),
+            ..self.clone()
+        };
+        self.differences(&nothing, write)
     }
 
     /// The same decision as [`Rights::publish`], with its reasons.

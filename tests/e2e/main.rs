@@ -28,6 +28,7 @@ mod observed;
 mod offers;
 mod process;
 mod reload;
+mod remotes;
 mod rule_tools;
 mod sessions;
 mod shipped;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use crate::support::raw::{Hello, Raw};
-use crate::support::site::{Site, eventually};
+use crate::support::site::Site;
 
 const GROUPS: &str = "group readers\nuser alice\n";
 const RULES: &str = "#!acl 2\ngroup readers\ntopic read a/#\ngroup others\ntopic read b/#\n";
@@ -129,11 +129,8 @@ fn a_user_that_is_disabled_in_a_file_of_users_in_json_is_disconnected() {
         Raw::refused(site.plain, &Hello::new(5, "c1", "alice")),
         0x86
     );
-    let told = eventually("it is told", || {
-        broker
-            .audit("connect")
-            .into_iter()
-            .find(|line| line["reason"] == "user_disabled")
+    let told = broker.audited("authentication_failure", |line| {
+        line["reason"] == "user_disabled"
     });
     assert_eq!(told["username"], "alice");
 }

@@ -99,7 +99,7 @@ fn rights(text: &str, clients: &[Client]) -> Vec<Rights> {
         SubscribeGuard::Strict,
         200,
     );
-    let groups = group_set(["g"].into_iter()).expect("a name");
+    let groups = group_set(["g"]).expect("a name");
     let bound = clients.iter().flat_map(|(user, client)| {
         ["10.1.1.1", "192.0.2.1"].map(|address| {
             let principal = Principal {
