@@ -32,6 +32,7 @@ mod process;
 mod reload;
 mod remotes;
 mod rights;
+mod rule_tools;
 mod sessions;
 mod shipped;
 mod stapling;
