@@ -93,6 +93,8 @@ struct Log {
     /// Uses that no rule can be written for, because of a character or because the log cut a name.
     unusable: u64,
     left_out: u64,
+    /// Events of which the log only says that there were more.
+    untold: u64,
 }
 
 impl Log {
@@ -132,6 +134,10 @@ impl Log {
             (Some("acl_denied"), Some("publish" | "will")) => Right::Write,
             _ => return,
         };
+        if event.get("various") == Some(&Value::Bool(true)) {
+            let more = event.get("repeated").and_then(Value::as_u64);
+            self.untold = self.untold.saturating_add(more.unwrap_or(1));
+        }
         let Some(topic) = text("topic").map(unescaped) else {
             self.bad += 1;
             return;
@@ -200,6 +206,10 @@ impl Log {
             (
                 self.left_out,
                 "event(s) were passed over: the log has more different ones than are kept",
+            ),
+            (
+                self.untold,
+                "event(s) are not in the log, which tells only so many of one source in ten seconds",
             ),
         ] {
             if count > 0 {
@@ -636,10 +646,14 @@ mod tests {
              {{\"event\":\"subscribe\",\"decision\":\"allow\",\"topic\":\"{cut}\"}}\n\
              {{\"event\":\"subscribe\",\"decision\":\"allow\",\"topic\":\"a+\"}}\n\
              {{\"event\":\"acl_denied\",\"action\":\"publish\",\"decision\":\"deny\",\"reason\":\"deny_rule\",\"topic\":\"a\"}}\n\
-             {{\"event\":\"subscribe\",\"decision\":\"allow\",\"topic\":\"a\"}}"
+             {{\"event\":\"subscribe\",\"decision\":\"allow\",\"topic\":\"a\",\"repeated\":3}}\n\
+             {{\"event\":\"subscribe\",\"decision\":\"allow\",\"topic\":\"a\",\"repeated\":7,\"various\":true}}"
         );
         log.read(text.as_bytes()).expect("memory");
-        assert_eq!((log.lines, log.bad, log.unusable), (9, 5, 2));
+        assert_eq!(
+            (log.lines, log.bad, log.unusable, log.untold),
+            (10, 5, 2, 7)
+        );
         assert_eq!(log.used.len(), 1);
     }
 
