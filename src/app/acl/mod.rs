@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod learn;
+mod used;
 
 use std::ffi::OsString;
 use std::fs;
