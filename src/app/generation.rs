@@ -50,6 +50,15 @@ impl Loaded {
             .filter(|diagnostic| diagnostic.is_error())
     }
 
+    /// The users of a listener's password file.
+    pub(crate) fn users(&self, listener: usize) -> Vec<String> {
+        let listener = self.settings.listeners.get(listener);
+        let file = listener.and_then(|listener| listener.security.password_file.as_ref());
+        let users = file.and_then(|file| self.files.passwords.get(&file.value));
+        let names = users.into_iter().flat_map(|users| users.names());
+        names.map(str::to_owned).collect()
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.errors().next().is_none()
     }
@@ -340,6 +349,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
         Some(&settings.keyfile),
         settings.cafile.as_ref(),
         settings.crlfile.as_ref(),
+        settings.ocsp_file.as_ref(),
         settings.capath.as_ref(),
     ];
     named
@@ -399,6 +409,7 @@ fn tls_settings(settings: &config::TlsSettings) -> TlsSettings {
         cafile: path(&settings.cafile),
         capath: path(&settings.capath),
         crlfile: path(&settings.crlfile),
+        ocsp_file: path(&settings.ocsp_file),
         require_certificate: settings.require_certificate,
         request_certificate: settings.request_certificate,
         tls12: settings.minimum_version == TlsVersion::Tls12,
@@ -541,6 +552,7 @@ fn listener_state(
     let authenticator = AuthenticatorSettings {
         allow_anonymous: listener.security.allow_anonymous,
         providers: providers(&listener.security),
+        pins: listener.security.pins.clone(),
         certificate_groups: listener.certificate_groups,
         identity: listener
             .certificate_identity
@@ -679,6 +691,19 @@ pub(crate) fn certificates(settings: &Settings, files: &Files) -> Vec<(String, i
                 listener.bind.to_string(),
                 tls.as_ref()?.certificate.not_after,
             ))
+        })
+        .collect()
+}
+
+/// When the OCSP response of each listener that has one is too old.
+pub(crate) fn ocsp_responses(settings: &Settings, files: &Files) -> Vec<(String, i64)> {
+    settings
+        .listeners
+        .iter()
+        .zip(&files.tls)
+        .filter_map(|(listener, tls)| {
+            let until = tls.as_ref()?.certificate.ocsp_next_update?;
+            Some((listener.bind.to_string(), until))
         })
         .collect()
 }

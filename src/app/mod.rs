@@ -54,7 +54,6 @@ fn dispatch(cli: cli::Cli) -> Result<(), Stop> {
         Some(Command::Bans(arguments)) => bans::run(&arguments),
         Some(Command::Check(arguments)) => check::check(&arguments, variable),
         Some(Command::Acl(command)) => acl::run(&command, variable),
-        Some(Command::Explain(arguments)) => check::explain(&arguments, variable),
         Some(Command::Directives(arguments)) => {
             out(&match (arguments.markdown, arguments.conf) {
                 (true, _) => crate::config::markdown(),

@@ -51,6 +51,7 @@ impl Said {
 enum Below {
     /// Nothing changes, or the same everywhere.
     Alike(Said),
+    /// Filters begin with what comes behind: nothing, or a `/`.
     Mixed(Vec<Difference>),
 }
 
@@ -80,72 +81,59 @@ pub(super) fn compare(
         let rules = rules.in_order().filter(|rule| rule.matters(wanted));
         rules.map(Live::new).collect()
     });
-    let mut path = Vec::new();
-    match walk.children(&mut path, &live, None)? {
-        Below::Mixed(differences) => Ok(differences),
-        Below::Alike(said) => Ok(said
-            .change()
-            .map(|_| line("#".to_owned(), &said))
-            .into_iter()
-            .collect()),
+    match walk.children(0, &live, None)? {
+        Below::Mixed(mut differences) => {
+            for line in &mut differences {
+                for filter in std::iter::once(&mut line.filter).chain(&mut line.except) {
+                    filter.remove(0);
+                }
+            }
+            Ok(differences)
+        }
+        Below::Alike(said) => {
+            let change = said.change().map(|_| line("#".to_owned(), &said));
+            Ok(change.into_iter().collect())
+        }
     }
 }
 
 impl<'a> Walk<'a> {
-    /// All topics that begin with `path`.
-    fn state(
-        &mut self,
-        path: &mut Vec<Symbol<'a>>,
-        live: &[InPlay<'a>; 2],
-    ) -> Result<Below, TooLong> {
-        let here = self.said(path.len(), live);
+    /// All topics that begin with the same `depth` words.
+    fn state(&mut self, depth: usize, live: &[InPlay<'a>; 2]) -> Result<Below, TooLong> {
+        let here = self.said(depth, live);
         let settled = live.iter().flatten().all(Live::is_past_hash);
         if settled {
             return Ok(Below::Alike(here));
         }
-        self.children(path, live, Some(here))
+        self.children(depth, live, Some(here))
     }
 
-    /// Whatever comes behind `path`, which is itself a topic if something is said of it.
+    /// Whatever comes behind these words, which are themselves a topic if something is said of it.
     fn children(
         &mut self,
-        path: &mut Vec<Symbol<'a>>,
+        depth: usize,
         live: &[InPlay<'a>; 2],
         here: Option<Said>,
     ) -> Result<Below, TooLong> {
         let mut symbols: Vec<Symbol<'a>> = live
             .iter()
-            .flat_map(|live| named_words(live, path.len()))
+            .flat_map(|live| named_words(live, depth))
             .collect();
         symbols.sort_unstable();
         symbols.dedup();
         // Last, as the widest.
         symbols.push(Symbol::Fresh);
-        let mut below = Vec::with_capacity(symbols.len());
-        for symbol in &symbols {
-            below.push(self.child(path, live, *symbol)?);
+        let mut parts = Vec::with_capacity(symbols.len());
+        for symbol in symbols {
+            let cost = 1 + live.iter().map(SmallVec::len).sum::<usize>() / 16;
+            self.steps = self.steps.checked_sub(cost).ok_or(TooLong)?;
+            let next = live.each_ref().map(|live| {
+                let stepped = live.iter().filter_map(|live| step(*live, depth, symbol));
+                stepped.collect::<InPlay<'a>>()
+            });
+            parts.push((symbol, self.state(depth + 1, &next)?));
         }
-        let parts: Vec<(Symbol<'a>, Below)> = symbols.into_iter().zip(below).collect();
-        Ok(join(path, here, parts))
-    }
-
-    fn child(
-        &mut self,
-        path: &mut Vec<Symbol<'a>>,
-        live: &[InPlay<'a>; 2],
-        symbol: Symbol<'a>,
-    ) -> Result<Below, TooLong> {
-        let cost = 1 + live.iter().map(|live| live.len()).sum::<usize>() / 16;
-        self.steps = self.steps.checked_sub(cost).ok_or(TooLong)?;
-        let depth = path.len();
-        let next = live.each_ref().map(|live| {
-            let stepped = live.iter().filter_map(|live| step(*live, depth, symbol));
-            stepped.collect::<InPlay<'a>>()
-        });
-        path.push(symbol);
-        let below = self.state(path, &next);
-        path.pop();
-        below
+        Ok(join(depth == 0, here, parts))
     }
 
     fn said(&self, depth: usize, live: &[InPlay<'a>; 2]) -> Said {
@@ -164,20 +152,14 @@ impl<'a> Walk<'a> {
 
 /// Makes one of what is said of a topic and of what comes behind it: of each word by itself, and last of
 /// any word that no rule names.
-fn join<'a>(
-    path: &mut Vec<Symbol<'a>>,
-    here: Option<Said>,
-    parts: Vec<(Symbol<'a>, Below)>,
-) -> Below {
+fn join(is_first: bool, here: Option<Said>, parts: Vec<(Symbol<'_>, Below)>) -> Below {
     // A word is told by itself unless the same is said of the words around it.
     let told: Vec<bool> = parts
         .iter()
-        .map(
-            |(symbol, below)| match around(*symbol, &parts, path.is_empty()) {
-                Some(around) => !below.is_like(around),
-                None => true,
-            },
-        )
+        .map(|(symbol, below)| match around(*symbol, &parts, is_first) {
+            Some(around) => !below.is_like(around),
+            None => true,
+        })
         .collect();
     if let [.., (_, Below::Alike(any))] = parts.as_slice()
         && told.iter().filter(|told| **told).count() == 1
@@ -187,12 +169,11 @@ fn join<'a>(
     {
         return Below::Alike(any.clone());
     }
-    let is_first = path.is_empty();
     let mut lines = Vec::new();
     if let Some(here) = here.filter(|here| here.change().is_some()) {
-        lines.push(line(shown(path), &here));
+        lines.push(line(String::new(), &here));
     }
-    let names: Vec<(Symbol<'a>, bool)> =
+    let names: Vec<(Symbol<'_>, bool)> =
         parts.iter().map(|(symbol, _)| *symbol).zip(told).collect();
     for ((symbol, below), (_, told)) in parts.into_iter().zip(&names) {
         if !told {
@@ -201,25 +182,21 @@ fn join<'a>(
         let inside = names
             .iter()
             .filter(|(other, told)| *told && is_inside(*other, symbol, is_first));
-        let except: Vec<String> = inside
-            .map(|(other, _)| {
-                path.push(*other);
-                let filter = format!("{}/#", shown(path));
-                path.pop();
-                filter
-            })
+        let not_meant: Vec<String> = inside
+            .map(|(other, _)| format!("/{}/#", other.shown()))
             .collect();
-        path.push(symbol);
+        let word = symbol.shown();
         let own = match below {
             Below::Mixed(own) => own,
-            Below::Alike(said) if said.change().is_some() => {
-                vec![line(format!("{}/#", shown(path)), &said)]
-            }
+            Below::Alike(said) if said.change().is_some() => vec![line("/#".to_owned(), &said)],
             Below::Alike(_) => Vec::new(),
         };
-        path.pop();
         lines.extend(own.into_iter().map(|mut line| {
-            line.except.extend(except.iter().cloned());
+            line.filter = format!("/{word}{}", line.filter);
+            for except in &mut line.except {
+                *except = format!("/{word}{except}");
+            }
+            line.except.extend(not_meant.iter().cloned());
             line
         }));
     }
@@ -262,6 +239,16 @@ impl Below {
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Alike(this), Self::Alike(other)) => this.change() == other.change(),
+            (Self::Mixed(these), Self::Mixed(others)) => {
+                let shape = |line: &'_ Difference| {
+                    (line.filter.clone(), line.is_allowed, line.except.clone())
+                };
+                these.len() == others.len()
+                    && these
+                        .iter()
+                        .zip(others)
+                        .all(|(this, other)| shape(this) == shape(other))
+            }
             _ => false,
         }
     }
@@ -275,12 +262,4 @@ fn line(filter: String, said: &Said) -> Difference {
         new: said.new.clone(),
         except: Vec::new(),
     }
-}
-
-fn shown(path: &[Symbol<'_>]) -> String {
-    let words: Vec<String> = path
-        .iter()
-        .map(|symbol| symbol.shown().to_string())
-        .collect();
-    words.join("/")
 }

@@ -52,7 +52,11 @@ impl Symbol<'_> {
     /// As a rule would write it.
     pub(super) fn shown(&self) -> std::borrow::Cow<'_, str> {
         match self {
-            Self::Literal(word) => (*word).into(),
+            // Else it would be taken for a prefix.
+            Self::Literal(word) => match word.strip_suffix('*') {
+                Some(rest) => format!("{rest}%*").into(),
+                None => (*word).into(),
+            },
             Self::Behind(word) => format!("{word}*").into(),
             Self::Fresh => "+".into(),
         }

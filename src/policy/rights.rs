@@ -338,8 +338,8 @@ impl Rights {
     }
 
     /// The same decision as [`Rights::publish`], with its reasons.
-    pub fn explain_publish(&self, topic: &str) -> Explanation {
-        match self.publish(topic, QoS::AtMostOnce) {
+    pub fn explain_publish(&self, topic: &str, qos: QoS) -> Explanation {
+        match self.publish(topic, qos) {
             Ok(rule) => Explanation {
                 allowed: true,
                 rule,
@@ -357,10 +357,10 @@ impl Rights {
 
     /// The same decision as [`Rights::subscribe`], with its reasons and, for a refusal, a topic that
     /// would have been read without a right.
-    pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
-        let proof = self.prove(filter.as_str(), QoS::AtMostOnce, &mut { STEP_BUDGET });
+    pub fn explain_subscribe(&self, filter: &TopicFilter, qos: QoS) -> Explanation {
+        let proof = self.prove(filter.as_str(), qos, &mut { STEP_BUDGET });
         let witness = proof.err().and_then(|found| found.witness);
-        match self.subscribe(filter, QoS::AtMostOnce) {
+        match self.subscribe(filter, qos) {
             Ok(granted) => Explanation {
                 allowed: true,
                 // For a filter without wildcards one rule decides; else it may be several.

@@ -2,7 +2,11 @@
 
 mod check;
 mod convert;
+mod diff;
+mod explain;
 mod learn;
+mod report;
+mod subjects;
 mod used;
 
 use std::ffi::OsString;
@@ -24,6 +28,12 @@ pub enum Acl {
     Convert(convert::Convert),
     /// Propose the least rules that allow what an audit log says was used.
     Learn(learn::Learn),
+    /// Say what becomes allowed and what becomes denied, for each user.
+    Diff(diff::Diff),
+    /// Say what each user may do.
+    Report(report::Report),
+    /// Say whether a client may do something, and by which rule.
+    Explain(explain::Explain),
 }
 
 /// Runs it. `variable` is what the environment says of the profile.
@@ -32,6 +42,9 @@ pub(super) fn run(command: &Acl, variable: Option<OsString>) -> Result<(), Stop>
         Acl::Check(arguments) => check::run(arguments, variable),
         Acl::Convert(arguments) => convert::run(arguments),
         Acl::Learn(arguments) => learn::run(arguments),
+        Acl::Diff(arguments) => diff::run(arguments),
+        Acl::Report(arguments) => report::run(arguments, variable),
+        Acl::Explain(arguments) => explain::run(arguments, variable),
     }
 }
 

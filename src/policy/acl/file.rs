@@ -51,11 +51,6 @@ impl AclWarning {
     pub fn is_dangerous(&self) -> bool {
         self.name != lint::NOT_COMPARED
     }
-
-    /// Whether it is a grant that beats the deny of a pattern, as it cannot in version 2.
-    pub fn is_grant_that_beats_deny(&self) -> bool {
-        self.name == lint::GRANT_BEATS_DENY
-    }
 }
 
 /// In which order rules are asked.
@@ -179,11 +174,6 @@ impl AclFile {
         self.files.first().map_or("", |name| name)
     }
 
-    /// Whether it is mosquitto's, not of version 2.
-    pub fn is_mosquittos(&self) -> bool {
-        self.order == Order::Mosquitto
-    }
-
     /// The path of the included file that something stands in.
     pub(super) fn path(&self, place: Place) -> Option<Arc<str>> {
         let index = usize::from(place.file).checked_sub(1)?;
@@ -193,6 +183,24 @@ impl AclFile {
     /// Where the files are that it includes.
     pub fn included(&self) -> &[Arc<str>] {
         &self.included
+    }
+
+    /// The users that have rules of their own, in no order.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
+    /// The groups that have rules, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(|name| &**name)
+    }
+
+    /// The Client Identifiers that have rules, those that are beginnings with a `*`.
+    pub fn clients(&self) -> impl Iterator<Item = String> {
+        let star = |client: &ClientRules| if client.is_prefix { "*" } else { "" };
+        self.clients
+            .iter()
+            .map(move |client| format!("{}{}", client.id, star(client)))
     }
 
     /// The rules for one user, or for anonymous clients.
