@@ -84,7 +84,7 @@ impl Log {
         let right = match (text("event"), text("action")) {
             (Some("acl_denied"), _) if is_refused && !lacks_grant => return,
             (Some("subscribe"), _) | (Some("acl_denied"), Some("subscribe")) => Right::Read,
-            (Some("acl_denied"), Some("publish" | "will")) => Right::Write,
+            (Some("publish"), _) | (Some("acl_denied"), Some("publish" | "will")) => Right::Write,
             _ => return,
         };
         if event.get("various") == Some(&Value::Bool(true)) {
