@@ -51,6 +51,15 @@ impl Loaded {
             .filter(|diagnostic| diagnostic.is_error())
     }
 
+    /// The users of a listener's password file.
+    pub(crate) fn users(&self, listener: usize) -> Vec<String> {
+        let listener = self.settings.listeners.get(listener);
+        let file = listener.and_then(|listener| listener.security.password_file.as_ref());
+        let users = file.and_then(|file| self.files.passwords.get(&file.value));
+        let names = users.into_iter().flat_map(|users| users.names());
+        names.map(str::to_owned).collect()
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.errors().next().is_none()
     }
@@ -357,7 +366,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
 }
 
 /// Reads a file that an ACL file includes: a relative path begins where the including file is.
-fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
+pub(super) fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
     let from = from.map_or(main, Path::new);
     let path = from.parent().unwrap_or(Path::new("")).join(written);
     let shown = path.display();
@@ -375,7 +384,7 @@ fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, S
     })
 }
 
-fn source_line(text: &str, line: u32) -> Option<&str> {
+pub(super) fn source_line(text: &str, line: u32) -> Option<&str> {
     text.lines()
         .nth(usize::try_from(line).ok()?.checked_sub(1)?)
 }

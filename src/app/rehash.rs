@@ -44,6 +44,12 @@ impl Rehasher {
         self.digests.clone_from(digests);
     }
 
+    /// Whether a file is still as it was read or written last.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        let now = fs::read(path).map(Zeroizing::new);
+        now.is_ok_and(|bytes| self.digests.get(path) == Some(&digest_of(&bytes)))
+    }
+
     /// Writes what waits; gives the files it has written. After a failure nothing is made anew until
     /// the next reload.
     pub(crate) fn tick(&mut self, verifier: &Verifier, audit: &Auditor) -> Vec<PathBuf> {
@@ -54,7 +60,7 @@ impl Rehasher {
         let waiting = std::mem::take(&mut self.waiting);
         let mut written = Vec::new();
         let mut left = waiting.clone();
-        let mut all_were_read = true;
+        let (mut is_locked, mut has_failed) = (false, false);
         for (path, digest) in &mut self.digests {
             match rewrite(path, digest, &waiting) {
                 Ok(Some(done)) => {
@@ -70,13 +76,10 @@ impl Rehasher {
                         written.push(path.clone());
                     }
                 }
-                // Somebody else is at it; what is for this file waits.
-                Ok(None) => {
-                    self.waiting.clone_from(&waiting);
-                    all_were_read = false;
-                }
+                // Somebody else is at it: the next second will do.
+                Ok(None) => is_locked = true,
                 Err(failure) => {
-                    all_were_read = false;
+                    has_failed = true;
                     verifier.set_rehash(false);
                     tracing::warn!(
                         "rehash_on_login: {} stays as it is until the next reload: {failure}",
@@ -85,7 +88,9 @@ impl Rehasher {
                 }
             }
         }
-        if all_were_read {
+        if is_locked {
+            self.waiting = left;
+        } else if !has_failed {
             // Of a file in JSON: the old one stays, and is not made anew at every login.
             for mut one in left {
                 one.new = one.old.clone();

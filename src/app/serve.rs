@@ -346,7 +346,8 @@ async fn serve(
         tokio::select! {
             _ = tick.tick() => {
                 house.tick(&mut running);
-                watch.wrote(&tick_rehashes(&mut running));
+                let written = tick_rehashes(&mut running);
+                watch.wrote(&written, |file| running.rehasher.holds(file));
                 if watch.has_changed(&running.settings) {
                     tracing::info!(target: "portcullis::log::notice", "a file has changed: reloading");
                     reload(&mut running, &source, &mut watch);

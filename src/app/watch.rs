@@ -49,11 +49,15 @@ impl Watch {
         self.changing = None;
     }
 
-    /// The broker itself has written these, so it knows what stands in them.
-    pub(super) fn wrote(&mut self, files: &[PathBuf]) {
+    /// The broker itself has written these, so it knows what stands in them: as long as `holds` says
+    /// that it still does after they were looked at.
+    pub(super) fn wrote(&mut self, files: &[PathBuf], holds: impl Fn(&Path) -> bool) {
         for file in files {
-            if let Some(look) = self.loaded.get_mut(file) {
-                *look = look_at(file);
+            let now = look_at(file);
+            if let Some(look) = self.loaded.get_mut(file)
+                && holds(file)
+            {
+                *look = now;
             }
         }
     }

@@ -27,13 +27,41 @@ pub(crate) struct NotContained {
 
 /// A rule on the way down: whether it has met its `#`.
 #[derive(Clone, Copy)]
-struct Live<'a> {
-    rule: &'a BoundRule,
+pub(super) struct Live<'a> {
+    pub(super) rule: &'a BoundRule,
     past_hash: bool,
+}
+
+impl<'a> Live<'a> {
+    pub(super) fn new(rule: &'a BoundRule) -> Self {
+        Self {
+            rule,
+            past_hash: false,
+        }
+    }
+
+    pub(super) fn is_past_hash(&self) -> bool {
+        self.past_hash
+    }
 }
 
 /// Rules in the order of decision. Few are in play behind the first level.
 type InPlay<'a> = SmallVec<[Live<'a>; 16]>;
+
+impl Symbol<'_> {
+    /// As a rule would write it.
+    pub(super) fn shown(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            // Else it would be taken for a prefix.
+            Self::Literal(word) => match word.strip_suffix('*') {
+                Some(rest) => format!("{rest}%*").into(),
+                None => (*word).into(),
+            },
+            Self::Behind(word) => format!("{word}*").into(),
+            Self::Fresh => "+".into(),
+        }
+    }
+}
 
 /// A set of topics that begin alike.
 struct State<'a> {
@@ -43,7 +71,7 @@ struct State<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Symbol<'a> {
+pub(super) enum Symbol<'a> {
     Literal(&'a str),
     /// A word that begins so, and that no rule names further.
     Behind(&'a str),
@@ -71,10 +99,7 @@ pub(crate) fn contained(
         live: rules
             .in_order()
             .filter(|rule| rule.matters(wanted))
-            .map(|rule| Live {
-                rule,
-                past_hash: false,
-            })
+            .map(Live::new)
             .collect(),
     });
     let proof = Proof {
@@ -138,21 +163,25 @@ fn is_empty_name(state: &State<'_>) -> bool {
     matches!(state.path.as_slice(), [Symbol::Literal("")])
 }
 
-/// The words that rules in play name at this level. At the first one a wildcard of the filter does
-/// not reach those that begin with `$`.
+/// The words that rules in play name at this level.
+pub(super) fn named_words<'a>(live: &[Live<'a>], depth: usize) -> impl Iterator<Item = Symbol<'a>> {
+    let live = live.iter().filter(|live| !live.past_hash);
+    live.filter_map(move |live| match live.rule.levels.get(depth)? {
+        Level::Literal(word) => Some(Symbol::Literal(word)),
+        Level::Prefix(word) => Some(Symbol::Behind(word)),
+        Level::Plus | Level::Hash => None,
+    })
+}
+
+/// Words to be tried where the filter has a wildcard: at the first level it does not reach those that
+/// begin with `$`.
 fn alphabet<'a>(state: &State<'a>) -> SmallVec<[Symbol<'a>; 16]> {
     let depth = state.path.len();
-    let mut words: SmallVec<[Symbol<'a>; 16]> = state
-        .live
-        .iter()
-        .filter(|live| !live.past_hash)
-        .filter_map(|live| match live.rule.levels.get(depth)? {
-            Level::Literal(word) => Some((&**word, Symbol::Literal(word))),
-            Level::Prefix(word) => Some((&**word, Symbol::Behind(word))),
-            Level::Plus | Level::Hash => None,
+    let mut words: SmallVec<[Symbol<'a>; 16]> = named_words(&state.live, depth)
+        .filter(|symbol| match symbol {
+            Symbol::Literal(word) | Symbol::Behind(word) => depth > 0 || !word.starts_with('$'),
+            Symbol::Fresh => true,
         })
-        .filter(|(word, _)| depth > 0 || !word.starts_with('$'))
-        .map(|(_, symbol)| symbol)
         .collect();
     words.sort_unstable();
     words.dedup();
@@ -187,14 +216,16 @@ impl<'a> State<'a> {
 }
 
 /// What becomes of a rule where topics have this word at this level.
-fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>> {
+pub(super) fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>> {
     if live.past_hash {
         return Some(live);
     }
     let level = live.rule.levels.get(depth)?;
     let stays = match (level, symbol) {
-        (Level::Hash | Level::Plus, Symbol::Literal(word)) => depth > 0 || !word.starts_with('$'),
-        (Level::Hash | Level::Plus, _) => true,
+        (Level::Hash | Level::Plus, Symbol::Literal(word) | Symbol::Behind(word)) => {
+            depth > 0 || !word.starts_with('$')
+        }
+        (Level::Hash | Level::Plus, Symbol::Fresh) => true,
         (level, Symbol::Literal(word)) => level.takes(word),
         (Level::Prefix(prefix), Symbol::Behind(word)) => word.starts_with(&**prefix),
         (Level::Literal(_) | Level::Prefix(_), _) => false,
@@ -203,6 +234,15 @@ fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>
         past_hash: *level == Level::Hash,
         ..live
     })
+}
+
+/// Whether a rule that is still in play matches a topic that ends here.
+pub(super) fn is_matched(live: &Live<'_>, depth: usize) -> bool {
+    let levels = &live.rule.levels;
+    live.past_hash
+        || levels.len() == depth
+        // `a/#` also matches `a`.
+        || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
 }
 
 /// What is to be proved.
@@ -216,13 +256,7 @@ impl Proof<'_> {
     /// Asks the rules about the topics that end here.
     fn check_end(&self, state: &State<'_>) -> Result<(), NotContained> {
         let depth = state.path.len();
-        let matching = state.live.iter().filter(|live| {
-            let levels = &live.rule.levels;
-            live.past_hash
-                || levels.len() == depth
-                // `a/#` also matches `a`.
-                || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
-        });
+        let matching = state.live.iter().filter(|live| is_matched(live, depth));
         let rules = matching.map(|live| live.rule);
         match self.rules.decide_among(self.wanted, rules) {
             Decided::Allowed(_) => Ok(()),

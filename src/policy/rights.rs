@@ -8,6 +8,7 @@ use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
 use super::acl::{AclFile, Decided, Rules, Wanted};
+use super::compare::{self, Difference, TooLong};
 use super::containment::{self, NotContained, STEP_BUDGET};
 use super::members::Members;
 use super::request::Who;
@@ -221,6 +222,11 @@ impl Rights {
         }
     }
 
+    /// Whether the operator wants to know what is used.
+    pub(super) fn is_reported(&self) -> bool {
+        self.guard == SubscribeGuard::Report
+    }
+
     /// Whether what may be published to a topic depends on the QoS.
     pub(super) fn limits_qos(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| rules.limits_qos)
@@ -309,9 +315,36 @@ impl Rights {
         }
     }
 
+    /// What may be read, or written, by these rights and not by others, and the other way round.
+    ///
+    /// # Errors
+    /// There are too many rules to compare.
+    pub fn differences(&self, old: &Self, write: bool) -> Result<Vec<Difference>, TooLong> {
+        let wanted = if write {
+            Wanted::Write(0)
+        } else {
+            Wanted::Read(0)
+        };
+        let everything = Rules::open();
+        let side = |rights: &'_ Self| rights.rules.clone().unwrap_or_else(|| everything.clone());
+        compare::compare(&side(old), &side(self), wanted)
+    }
+
+    /// Everything that may be read, or written.
+    ///
+    /// # Errors
+    /// There are too many rules.
+    pub fn granted(&self, write: bool) -> Result<Vec<Difference>, TooLong> {
+        let nothing = Self {
+            rules: Some(Rules::closed("(nothing)")),
+            ..self.clone()
+        };
+        self.differences(&nothing, write)
+    }
+
     /// The same decision as [`Rights::publish`], with its reasons.
-    pub fn explain_publish(&self, topic: &str) -> Explanation {
-        match self.publish(topic, QoS::AtMostOnce) {
+    pub fn explain_publish(&self, topic: &str, qos: QoS) -> Explanation {
+        match self.publish(topic, qos) {
             Ok(rule) => Explanation {
                 allowed: true,
                 rule,
@@ -329,10 +362,10 @@ impl Rights {
 
     /// The same decision as [`Rights::subscribe`], with its reasons and, for a refusal, a topic that
     /// would have been read without a right.
-    pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
-        let proof = self.prove(filter.as_str(), QoS::AtMostOnce, &mut { STEP_BUDGET });
+    pub fn explain_subscribe(&self, filter: &TopicFilter, qos: QoS) -> Explanation {
+        let proof = self.prove(filter.as_str(), qos, &mut { STEP_BUDGET });
         let witness = proof.err().and_then(|found| found.witness);
-        match self.subscribe(filter, QoS::AtMostOnce) {
+        match self.subscribe(filter, qos) {
             Ok(granted) => Explanation {
                 allowed: true,
                 // For a filter without wildcards one rule decides; else it may be several.
@@ -357,7 +390,7 @@ impl Rights {
 /// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to, and under
 /// `$me` the broker tells each client what is for it alone.
 /// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
-fn is_closed_for_writing(topic: &str) -> bool {
+pub(super) fn is_closed_for_writing(topic: &str) -> bool {
     let Some(rest) = topic.strip_prefix('$') else {
         return false;
     };

@@ -33,6 +33,8 @@ mod process;
 mod rehash;
 mod reload;
 mod remotes;
+mod rights;
+mod rule_tools;
 mod secrets;
 mod sessions;
 mod shipped;

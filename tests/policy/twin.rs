@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, Principal, SubscribeGuard};
+use portcullis::policy::{Difference, Policy, Principal, Rights, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter};
 
 /// `z` stands in no rule: it is any other word. `$s` only matters as a first level.
@@ -237,19 +237,27 @@ fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     (text, in_order(world, &[&rules]))
 }
 
-fn check(choices: &mut Choices, world: &mut World) {
-    let (acl, obvious) = match choices.below(2) {
+fn some_file(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+    match choices.below(2) {
         0 => mosquittos(choices, world),
         _ => version_2(choices, world),
-    };
-    let file = AclFile::parse("acl", &acl).unwrap_or_else(|errors| panic!("{acl}{errors:?}"));
+    }
+}
+
+fn bound(acl: &str) -> Rights {
+    let file = AclFile::parse("acl", acl).unwrap_or_else(|errors| panic!("{acl}{errors:?}"));
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     let groups = [Arc::from("g")].into();
     let principal = Principal {
         groups: Some(&groups),
         ..Principal::new(Some(USERNAME), CLIENT_ID)
     };
-    let rights = policy.bind(&principal, 0);
+    policy.bind(&principal, 0)
+}
+
+fn check(choices: &mut Choices, world: &mut World) {
+    let (acl, obvious) = some_file(choices, world);
+    let rights = bound(&acl);
     for _ in 0..4 {
         let index = choices.below(world.topics.len());
         let topic = &world.topics[index];
@@ -279,4 +287,51 @@ fn what_is_granted_is_what_is_obvious_in_every_case() {
     }
     // The sets would be worth nothing if all of them were alike.
     assert!(world.known.len() > 100);
+}
+
+/// The topics that some lines mean, gained or lost.
+fn meant(lines: &[Difference], gained: bool, world: &mut World) -> Set {
+    let mut all = world.none();
+    for line in lines.iter().filter(|line| line.is_allowed == gained) {
+        let mut set = world.set(&line.filter).clone();
+        for except in &line.except {
+            set.take_away(&world.set(except).clone());
+        }
+        all.add(&set);
+    }
+    all
+}
+
+#[test]
+fn what_two_files_say_differently_is_what_is_obvious() {
+    let mut world = World::new();
+    let mut choices = Choices(0x2545_F491_4F6C_DD1D);
+    for _ in 0..8_000 {
+        let (old_acl, old) = some_file(&mut choices, &mut world);
+        let (new_acl, new) = some_file(&mut choices, &mut world);
+        let (old_rights, new_rights) = (bound(&old_acl), bound(&new_acl));
+        for (write, old, new) in [
+            (false, &old.read, &new.read),
+            (true, &old.write, &new.write),
+        ] {
+            let lines = new_rights
+                .differences(&old_rights, write)
+                .expect("few rules");
+            let mut gained = new.clone();
+            gained.take_away(old);
+            let mut lost = old.clone();
+            lost.take_away(new);
+            for (is_allowed, obvious) in [(true, gained), (false, lost)] {
+                let told = meant(&lines, is_allowed, &mut world);
+                if told != obvious {
+                    let index = (0..world.topics.len())
+                        .find(|&index| told.has(index) != obvious.has(index));
+                    let topic = index.map(|index| &world.topics[index]);
+                    panic!(
+                        "{topic:?} write {write} allowed {is_allowed}\n{old_acl}\n{new_acl}\n{lines:#?}"
+                    );
+                }
+            }
+        }
+    }
 }

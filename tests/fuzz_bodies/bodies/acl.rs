@@ -27,19 +27,24 @@ const FILTERS: [&str; 10] = [
 
 pub(super) fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let file = match AclFile::parse("fuzz.acl", &text) {
+    one(&text);
+    one(&format!("#!acl 2\n{text}"));
+}
+
+fn one(text: &str) {
+    let file = match AclFile::parse("fuzz.acl", text) {
         Ok(file) => file,
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
-                placed(&text, error.line);
+                placed(text, error.line);
                 assert!(error.column > 0 && !error.message.is_empty());
             }
             return;
         }
     };
     for warning in file.warnings() {
-        placed(&text, warning.line);
+        placed(text, warning.line);
     }
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     for (username, client_id) in CLIENTS {
@@ -54,7 +59,7 @@ fn placed(text: &str, line: u32) {
 
 fn judge(rights: &Rights) {
     for topic in TOPICS {
-        let explained = rights.explain_publish(topic);
+        let explained = rights.explain_publish(topic, QoS::AtMostOnce);
         assert_eq!(
             explained.allowed,
             rights.publish(topic, QoS::AtMostOnce).is_ok()
@@ -62,7 +67,7 @@ fn judge(rights: &Rights) {
     }
     for text in FILTERS {
         let filter = TopicFilter::parse(text).expect("it is written above");
-        let explained = rights.explain_subscribe(&filter);
+        let explained = rights.explain_subscribe(&filter, QoS::AtMostOnce);
         if explained.allowed {
             for topic in TOPICS.iter().filter(|topic| obviously_matches(text, topic)) {
                 assert!(rights.deliver(topic).is_ok(), "{topic} by {text}");
