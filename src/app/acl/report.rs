@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::app::cli::{ProfileOption, Stop};
-use crate::app::generation;
 use crate::app::serve::refused;
+use crate::app::{generation, reading};
 use crate::app::{invalid, out};
 use crate::policy::ListenerPolicy;
 
@@ -87,7 +87,7 @@ fn configured(
     variable: Option<OsString>,
 ) -> Result<(ListenerPolicy, Vec<String>), Stop> {
     let options = arguments.profile.load_options(variable)?;
-    let loaded = generation::load(arguments.config_file.as_deref(), &options);
+    let loaded = reading::load(arguments.config_file.as_deref(), &options);
     if !loaded.is_ok() {
         return Err(refused(&loaded));
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::app::cli::Stop;
-use crate::app::generation::include;
 use crate::app::invalid;
+use crate::app::reading::include;
 use crate::message::Groups;
 use crate::policy::acl::AclFile;
 use crate::policy::{
