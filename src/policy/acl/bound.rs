@@ -195,7 +195,7 @@ impl Rules {
             if access.denies(wanted) {
                 return Decided::Denied(DenyReason::DenyRule, Some(rule.place));
             }
-            if access == Access::ReadDeny {
+            if access == Access::ReadDeny && matches!(wanted, Wanted::Subscribe(_)) {
                 // Only a rule that grants to subscribe grants it here: what it brings is judged.
                 is_read_denied = true;
                 almost.get_or_insert((DenyReason::DenyRule, rule.place));
