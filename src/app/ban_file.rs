@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,7 @@ use crate::config::Diagnostic;
 use crate::net::Sentry;
 use crate::policy::{Ban, BanCause, Banned};
 
-use super::replace::{directory, replace};
+use super::replace::{lock, replace, try_lock};
 
 /// A file of as many bans as there may be is smaller.
 const MAX_BYTES: u64 = 32 << 20;
@@ -167,13 +167,6 @@ pub(super) fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
     replace(path, &text, |_, _| {})
 }
 
-/// Keeps the other side out until it is dropped.
-pub(super) fn lock(path: &Path) -> io::Result<File> {
-    let directory = File::open(directory(path))?;
-    directory.lock()?;
-    Ok(directory)
-}
-
 /// What is wrong with the file, for `check`, start and reload. A file that is not there is none.
 pub(super) fn problems(path: &Path) -> Vec<Diagnostic> {
     let text = match read(path) {
@@ -266,13 +259,10 @@ impl BanFile {
     }
 
     fn exchange(&mut self, sentry: &Sentry) -> io::Result<()> {
-        let directory = File::open(directory(&self.path))?;
-        match directory.try_lock() {
-            Ok(()) => {}
-            // Somebody edits it: the next second will do.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        // Somebody edits it: the next second will do.
+        let Some(_locked) = try_lock(&self.path)? else {
+            return Ok(());
+        };
         if look(&self.path) != self.looked {
             self.take(sentry)?;
         }

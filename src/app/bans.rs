@@ -11,6 +11,7 @@ use crate::policy::{BanCause, Banned};
 
 use super::ban_file::{self, Entry, shown};
 use super::cli::{BanAction, Bans, CANNOT_LISTEN, Stop};
+use super::replace::lock;
 use super::{invalid, out};
 
 fn failed(text: impl std::fmt::Display) -> Stop {
@@ -24,7 +25,7 @@ fn failed(text: impl std::fmt::Display) -> Stop {
 pub(super) fn run(arguments: &Bans) -> Result<(), Stop> {
     let path = file(&arguments.config_file)?;
     let cannot = |error: std::io::Error| failed(format!("{}: {error}", path.display()));
-    let _locked = ban_file::lock(&path).map_err(cannot)?;
+    let _locked = lock(&path).map_err(cannot)?;
     let text = ban_file::read(&path).map_err(cannot)?.unwrap_or_default();
     let mut entries = ban_file::parse(&text).map_err(|errors| {
         let (line, message) = errors.into_iter().next().unwrap_or_default();

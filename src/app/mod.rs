@@ -16,6 +16,7 @@ mod password_rules;
 mod process;
 mod quickstart;
 mod reading;
+mod rehash;
 mod remotes;
 mod replace;
 mod running;

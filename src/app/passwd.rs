@@ -16,7 +16,7 @@ use crate::auth::{
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::password_rules::PasswordRules;
-use super::replace::replace;
+use super::replace::{lock, replace};
 use super::{err, out};
 
 /// Rounds of `$7$` when none are named: what OWASP asks of PBKDF2-HMAC-SHA512.
@@ -69,16 +69,24 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
         ask()?
     };
     rules.check(&password).map_err(failed)?;
+    let hash = hash(&password, algorithm)?;
+    if to_output {
+        out(&format!("{user}:{hash}\n"));
+        return Ok(());
+    }
+    let _locked = locked(&arguments.file);
+    let old = if arguments.create {
+        old
+    } else {
+        // It may have changed while the password was typed.
+        read(&arguments.file)?
+    };
     // A user that is switched off stays so.
     let mark = old
         .lines()
         .find(|line| is_user(line, user))
         .map_or("", mark);
-    let line = format!("{user}:{mark}{}", hash(&password, algorithm)?);
-    if to_output {
-        out(&format!("{line}\n"));
-        return Ok(());
-    }
+    let line = format!("{user}:{mark}{hash}");
     let (new, replaced) = with_line(&old, user, &line);
     write(&arguments.file, &new)?;
     let did = if replaced { "Updated" } else { "Added" };
@@ -237,6 +245,7 @@ fn mark(line: &str) -> &'static str {
 }
 
 fn switch(file: &Path, user: &str, on: bool) -> Result<(), Stop> {
+    let _locked = locked(file);
     let old = read(file)?;
     let mut new = Zeroizing::new(String::with_capacity(old.len() + 1));
     let mut found = false;
@@ -276,6 +285,7 @@ fn import(json: &Path, arguments: &Passwd) -> Result<(), Stop> {
         });
         failed(format!("nothing was changed:{}", lines.collect::<String>()))
     })?;
+    let _locked = locked(&arguments.file);
     let mut new = if arguments.create {
         Zeroizing::new(String::new())
     } else {
@@ -301,7 +311,13 @@ fn import(json: &Path, arguments: &Passwd) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Keeps a broker with `rehash_on_login` from writing meanwhile, where the file system can.
+fn locked(file: &Path) -> Option<fs::File> {
+    lock(file).ok()
+}
+
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {
+    let _locked = locked(file);
     let old = read(file)?;
     if !old.lines().any(|line| is_user(line, user)) {
         return Err(failed(format!("user {user} is not in {}", file.display())));
@@ -319,6 +335,7 @@ fn delete(file: &Path, user: &str) -> Result<(), Stop> {
 /// Hashes every password that stands in clear. What is hashed already stays, so that a second run
 /// changes nothing; `mosquitto_passwd` would hash the hashes.
 fn upgrade(file: &Path, algorithm: HashAlgorithm, rules: &PasswordRules) -> Result<(), Stop> {
+    let _locked = locked(file);
     let old = read(file)?;
     let mut new = Zeroizing::new(String::with_capacity(old.len() * 4));
     let mut problems = String::new();

@@ -16,6 +16,7 @@ use crate::net::tls::{self, Tls, TlsSettings};
 use crate::policy::acl::{AclError, AclFile, Included};
 use crate::policy::{AddressList, Members};
 
+use super::rehash::{Digests, digest_of};
 use super::remotes::Remotes;
 
 /// What was read and whether it can be used.
@@ -54,6 +55,7 @@ impl Loaded {
 pub(crate) struct Files {
     pub(super) acls: HashMap<PathBuf, Arc<AclFile>>,
     pub(super) passwords: HashMap<PathBuf, Arc<PasswordFile>>,
+    pub(super) password_digests: Digests,
     pub(super) members: HashMap<PathBuf, Arc<Members>>,
     pub(super) tls: Vec<Option<Tls>>,
     pub(super) tokens: Vec<Option<Arc<JwtSettings>>>,
@@ -80,6 +82,10 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
     if let Some(file) = &settings.abuse.ban_file {
         diagnostics.extend(super::ban_file::problems(&file.value));
     }
+    // What ACL files include is watched like what the configuration includes.
+    let included = reader.files.acls.values().flat_map(|acl| acl.included());
+    let included = included.map(|path| PathBuf::from(&**path));
+    settings.files.extend(included);
     // Listeners may share a file; what is wrong in it is told once.
     for diagnostic in reader.diagnostics {
         if !diagnostics.contains(&diagnostic) {
@@ -262,6 +268,10 @@ impl Reader {
             return;
         };
         let text = zeroize::Zeroizing::new(text);
+        let digest = digest_of(&text);
+        self.files
+            .password_digests
+            .insert(file.value.clone(), digest);
         match PasswordFile::parse(&text) {
             Ok((passwords, warnings)) => {
                 for warning in warnings {

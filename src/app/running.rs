@@ -22,6 +22,7 @@ use super::abuse;
 use super::ban_file::BanFile;
 use super::generation::{self, Services};
 use super::reading::{Files, Loaded};
+use super::rehash::Rehasher;
 use super::remotes::Asked;
 
 /// A broker with its parts.
@@ -33,6 +34,8 @@ pub(crate) struct Running {
     pub(crate) settings: Settings,
     /// `ban_file`.
     pub(crate) ban_file: Option<BanFile>,
+    /// `rehash_on_login`.
+    pub(crate) rehasher: Rehasher,
     asked: Asked,
     accepting: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
@@ -173,21 +176,30 @@ impl Running {
         for state in generation::listeners(&settings, files, &services) {
             shared.add_listener(Listener::new(state));
         }
-        let running = Self {
+        let mut running = Self {
             shared,
             services,
             metrics,
             log,
             settings,
             ban_file,
+            rehasher: Rehasher::default(),
             asked: Asked::default(),
             accepting: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
         };
         running.asked.set(files.remotes.clone());
+        running.rehash(files);
         running.tell_metrics(files);
         running.connect_gauges();
         Ok(running)
+    }
+
+    fn rehash(&mut self, files: &Files) {
+        self.rehasher.loaded(&files.password_digests);
+        self.services
+            .verifier
+            .set_rehash(self.settings.hashing.rehash_on_login);
     }
 
     fn tell_metrics(&self, files: &Files) {
@@ -413,6 +425,7 @@ impl Running {
             .collect();
         settings.listeners = by_old_number;
         self.settings = settings;
+        self.rehash(files);
         self.tell_metrics(files);
         self.asked.start(&self.shared);
         // Last: every connection looks at what is now in force.

@@ -343,6 +343,7 @@ async fn serve(
         tokio::select! {
             _ = tick.tick() => {
                 house.tick(&mut running);
+                watch.wrote(&tick_rehashes(&mut running));
                 if watch.has_changed(&running.settings) {
                     tracing::info!(target: "portcullis::log::notice", "a file has changed: reloading");
                     reload(&mut running, &source, &mut watch);
@@ -363,6 +364,7 @@ async fn serve(
     stop.send_replace(true);
     drain(&running).await;
     tick_bans(&mut running);
+    tick_rehashes(&mut running);
     Ok(())
 }
 
@@ -495,6 +497,12 @@ impl Housekeeping {
             );
         }
     }
+}
+
+/// Writes better hashes into the password files; gives those it has written.
+fn tick_rehashes(running: &mut Running) -> Vec<PathBuf> {
+    let verifier = &running.services.verifier;
+    running.rehasher.tick(verifier, &running.shared.audit)
 }
 
 /// Ends bans that are over, and takes and keeps them in `ban_file`.

@@ -49,6 +49,15 @@ impl Watch {
         self.changing = None;
     }
 
+    /// The broker itself has written these, so it knows what stands in them.
+    pub(super) fn wrote(&mut self, files: &[PathBuf]) {
+        for file in files {
+            if let Some(look) = self.loaded.get_mut(file) {
+                *look = look_at(file);
+            }
+        }
+    }
+
     /// Whether they have changed and stayed as they are since the last time this was asked: whoever
     /// is still writing is given the time.
     pub(super) fn has_changed(&mut self, settings: &Settings) -> bool {
@@ -108,11 +117,7 @@ fn look(settings: &Settings) -> Looks {
     let mut looks: Looks = paths
         .into_iter()
         .map(|path| {
-            let look = fs::metadata(&path).ok().map(|data| {
-                let changed = data.ctime().saturating_mul(1_000_000_000) + data.ctime_nsec();
-                let written = data.mtime().saturating_mul(1_000_000_000) + data.mtime_nsec();
-                (data.dev(), data.ino(), data.size(), written, changed)
-            });
+            let look = look_at(&path);
             (path, look)
         })
         .collect();
@@ -123,6 +128,13 @@ fn look(settings: &Settings) -> Looks {
         (directory.clone(), look)
     }));
     looks
+}
+
+fn look_at(path: &Path) -> Look {
+    let data = fs::metadata(path).ok()?;
+    let changed = data.ctime().saturating_mul(1_000_000_000) + data.ctime_nsec();
+    let written = data.mtime().saturating_mul(1_000_000_000) + data.mtime_nsec();
+    Some((data.dev(), data.ino(), data.size(), written, changed))
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {

@@ -131,7 +131,10 @@ impl Auditor {
             Event::AcceptFailed { .. } => families.accept_failures.inc(),
             Event::Reloaded { .. } => families.reloads.with_label_values(&["applied"]).inc(),
             Event::ReloadFailed { .. } => families.reloads.with_label_values(&["failed"]).inc(),
-            Event::Started { .. } | Event::Stopping | Event::Published { .. } => {}
+            Event::PasswordRehashed { .. }
+            | Event::Started { .. }
+            | Event::Stopping
+            | Event::Published { .. } => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything worth telling.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::codec::{QoS, ReasonCode, Version};
@@ -284,6 +285,13 @@ pub enum Event<'a> {
         cause: BanCause,
         /// Before its time.
         lifted: bool,
+    },
+    /// A weak hash in the password file was replaced at a login.
+    PasswordRehashed {
+        /// Whose.
+        user: &'a str,
+        /// In which file.
+        file: &'a Path,
     },
     /// A connection could not be accepted.
     AcceptFailed {

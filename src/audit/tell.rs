@@ -524,6 +524,15 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                 with(with_banned(json, address, user, cause), "how", how),
             )
         }
+        Event::PasswordRehashed { user, file } => {
+            let (user, file) = (escape(user), file.display().to_string());
+            let json = fields("password_rehashed", &["success"], "allow");
+            (
+                LogClass::Notice,
+                format!("the password of user {user} has a better hash in {file} now"),
+                with(with(json, "username", user.into_owned()), "file", file),
+            )
+        }
         Event::AcceptFailed { listener, detail } => (
             LogClass::Error,
             format!(

@@ -497,13 +497,15 @@ impl Authenticator {
         {
             return false;
         }
-        let has_hash = |hash| {
-            let username = proof.username.as_deref();
+        let has_hash = |hash: &StoredHash| {
             let file = settings.passwords.as_ref();
             let known = file
                 .zip(username)
                 .and_then(|(file, name)| file.hash_of(name));
-            known == Some(hash)
+            let verifier = self.verifier.as_ref();
+            known.is_some_and(|known| {
+                **known == *hash || verifier.is_some_and(|all| all.is_successor(hash, known))
+            })
         };
         match &proof.basis {
             Basis::Anonymous => settings.allow_anonymous && !self.wants_certificate_alone(),

@@ -391,6 +391,26 @@ impl StoredHash {
         }
     }
 
+    /// Whether a new hash of the same password would cost a thief more. A verifier of SCRAM is none that
+    /// could be replaced: its users prove their password by it.
+    pub fn is_weaker_than_new(&self) -> bool {
+        let work = |memory_kib: u32, passes: u32| u64::from(memory_kib) * u64::from(passes);
+        match (self.algorithm(), HashAlgorithm::default()) {
+            (HashAlgorithm::ScramSha256 { .. }, _) => false,
+            (
+                HashAlgorithm::Argon2id {
+                    memory_kib, passes, ..
+                },
+                HashAlgorithm::Argon2id {
+                    memory_kib: new_memory,
+                    passes: new_passes,
+                    ..
+                },
+            ) => work(memory_kib, passes) < work(new_memory, new_passes),
+            _ => true,
+        }
+    }
+
     /// Why this hash deserves a warning, if it does.
     pub fn weakness(&self) -> Option<Weakness> {
         match &self.form {

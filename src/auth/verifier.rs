@@ -21,6 +21,7 @@ use super::cache::{CredentialCache, Fingerprint};
 use super::counters::{Counters, HashCounts, count};
 use super::hash::StoredHash;
 use super::password_file::PasswordFile;
+use super::rehash::{Rehashed, Rehashing};
 use super::secret::Secret;
 
 /// Why a password was neither right nor wrong.
@@ -45,6 +46,7 @@ struct Shared {
     state: Mutex<State>,
     work: Condvar,
     counters: Counters,
+    rehashing: Rehashing,
 }
 
 struct State {
@@ -58,8 +60,13 @@ struct State {
 struct Flight {
     password: Secret,
     stored: Arc<StoredHash>,
+    /// Whose hash it is; `None` for a decoy.
+    user: Option<Arc<str>>,
     waiting: Vec<oneshot::Sender<Result<bool, VerifyError>>>,
 }
+
+/// A run: the password, the hash to hold it against, and whose that is.
+type Job = (Fingerprint, Secret, Arc<StoredHash>, Option<Arc<str>>);
 
 impl Verifier {
     /// Starts `workers` threads, at least one; at most `queue` runs wait for them.
@@ -77,6 +84,7 @@ impl Verifier {
             }),
             work: Condvar::new(),
             counters: Counters::default(),
+            rehashing: Rehashing::default(),
         });
         // Made before the threads: if one of them fails to start, the others end.
         let verifier = Self {
@@ -112,7 +120,7 @@ impl Verifier {
             Some(stored) => (stored, true),
             None => (file.decoy(), false),
         };
-        let answer = match self.shared.ask(username, password, stored) {
+        let answer = match self.shared.ask(username, password, stored, exists) {
             Asked::Known => true,
             Asked::Busy => return Err(VerifyError::Busy),
             Asked::Waiting(answer) => answer.await.unwrap_or(Err(VerifyError::Unavailable))?,
@@ -123,6 +131,26 @@ impl Verifier {
     /// Forgets what was verified: called when the configuration was read again.
     pub fn forget(&self) {
         self.shared.cache.clear();
+    }
+
+    /// `rehash_on_login`.
+    pub fn set_rehash(&self, is_on: bool) {
+        self.shared.rehashing.set(is_on);
+    }
+
+    /// Better hashes that were made at logins since the last time.
+    pub fn take_rehashed(&self) -> Vec<Rehashed> {
+        self.shared.rehashing.take()
+    }
+
+    /// Says that one of them stands in the file now.
+    pub fn replaced(&self, done: &Rehashed) {
+        self.shared.rehashing.replaced(done);
+    }
+
+    /// Whether the file's `new` hash is of the same password as `old`, in whose place it was put.
+    pub fn is_successor(&self, old: &StoredHash, new: &StoredHash) -> bool {
+        self.shared.rehashing.is_successor(old, new)
     }
 
     /// What hashing has cost so far.
@@ -163,7 +191,13 @@ enum Asked {
 }
 
 impl Shared {
-    fn ask(&self, username: &str, password: Secret, stored: &Arc<StoredHash>) -> Asked {
+    fn ask(
+        &self,
+        username: &str,
+        password: Secret,
+        stored: &Arc<StoredHash>,
+        exists: bool,
+    ) -> Asked {
         let fingerprint = self
             .cache
             .fingerprint(username, password.expose(), stored.as_str());
@@ -197,6 +231,7 @@ impl Shared {
         let flight = Flight {
             password,
             stored: Arc::clone(stored),
+            user: exists.then(|| username.into()),
             waiting: vec![sender],
         };
         state.flights.insert(fingerprint, flight);
@@ -208,11 +243,10 @@ impl Shared {
 
     /// The life of a hashing thread.
     fn work(&self) {
-        while let Some((fingerprint, password, stored)) = self.next() {
+        while let Some((fingerprint, password, stored, user)) = self.next() {
             count(&self.counters.runs);
             // A panic of a hash library costs one answer, not a thread.
             let answer = catch_unwind(AssertUnwindSafe(|| stored.verify(password.expose())));
-            drop(password);
             let answer = if let Ok(Ok(right)) = answer {
                 Ok(right)
             } else {
@@ -229,10 +263,17 @@ impl Shared {
                 // Whoever has gone meanwhile needs no answer.
                 let _ = waiting.send(answer);
             }
+            if let (Ok(true), Some(user)) = (answer, user)
+                && self.rehashing.wants(&stored)
+            {
+                let rehash = || self.rehashing.hash(user, password.expose(), stored);
+                // As above; the old hash stays.
+                let _ = catch_unwind(AssertUnwindSafe(rehash));
+            }
         }
     }
 
-    fn next(&self) -> Option<(Fingerprint, Secret, Arc<StoredHash>)> {
+    fn next(&self) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -252,6 +293,7 @@ impl Shared {
                     fingerprint,
                     flight.password.clone(),
                     Arc::clone(&flight.stored),
+                    flight.user.clone(),
                 );
                 return Some(job);
             }

@@ -349,6 +349,8 @@ pub struct HashingSettings {
     pub credential_cache: usize,
     /// How long one is remembered.
     pub credential_cache_time: Duration,
+    /// Weak hashes are replaced at a login.
+    pub rehash_on_login: bool,
 }
 
 /// The log. `-v` and `-q` are already in [`LogSettings::types`].

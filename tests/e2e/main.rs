@@ -30,6 +30,7 @@ mod misuse;
 mod observed;
 mod offers;
 mod process;
+mod rehash;
 mod reload;
 mod remotes;
 mod rights;

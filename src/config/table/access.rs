@@ -227,6 +227,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .default("1024")
     .reload(Reload::NeedsRestart)
     .meaning("Passwords that may wait for a thread; above it a client is told that the server is busy."),
+    Directive::global("rehash_on_login", "BOOL", Value::Bool(|settings, value| {
+        settings.hashing.rehash_on_login = value;
+    }))
+    .own()
+    .section(Section::Access)
+    .default("false")
+    .meaning(
+        "true: when a user has logged in by a password whose hash is weaker than a new one would be ($6$, $7$, \
+         bcrypt, little argon2id), its line in the password file is replaced by argon2id. Owner and mode stay, \
+         and a file that changed since it was read is left alone. A mosquitto without argon2 cannot read such a line.",
+    ),
     Directive::global("credential_cache", "N", Value::Int(0..=10_000_000, |settings, value| {
         settings.hashing.credential_cache = size(value);
     }))

@@ -88,6 +88,12 @@ impl Site {
         put(self.dir.path(), name, text);
     }
 
+    /// As [`Site::write`], over a file that may not be written.
+    pub(crate) fn replace(&self, name: &str, text: &str) {
+        self.write("next", text);
+        std::fs::rename(self.path("next"), self.path(name)).expect("renamed");
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
