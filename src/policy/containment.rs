@@ -27,9 +27,20 @@ pub(crate) struct NotContained {
 
 /// A rule on the way down: whether it has met its `#`.
 #[derive(Clone, Copy)]
-struct Live<'a> {
-    rule: &'a BoundRule,
-    past_hash: bool,
+pub(super) struct Live<'a> {
+    pub(super) rule: &'a BoundRule,
+    pub(super) past_hash: bool,
+}
+
+impl Live<'_> {
+    /// Whether the rule matches topics that end behind so many levels.
+    pub(super) fn ends_at(&self, depth: usize) -> bool {
+        let levels = &self.rule.levels;
+        self.past_hash
+            || levels.len() == depth
+            // `a/#` also matches `a`.
+            || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
+    }
 }
 
 /// Rules in the order of decision. Few are in play behind the first level.
@@ -43,7 +54,7 @@ struct State<'a> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Symbol<'a> {
+pub(super) enum Symbol<'a> {
     Literal(&'a str),
     /// A word that begins so, and that no rule names further.
     Behind(&'a str),
@@ -187,14 +198,16 @@ impl<'a> State<'a> {
 }
 
 /// What becomes of a rule where topics have this word at this level.
-fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>> {
+pub(super) fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Option<Live<'a>> {
     if live.past_hash {
         return Some(live);
     }
     let level = live.rule.levels.get(depth)?;
     let stays = match (level, symbol) {
-        (Level::Hash | Level::Plus, Symbol::Literal(word)) => depth > 0 || !word.starts_with('$'),
-        (Level::Hash | Level::Plus, _) => true,
+        (Level::Hash | Level::Plus, Symbol::Literal(word) | Symbol::Behind(word)) => {
+            depth > 0 || !word.starts_with('$')
+        }
+        (Level::Hash | Level::Plus, Symbol::Fresh) => true,
         (level, Symbol::Literal(word)) => level.takes(word),
         (Level::Prefix(prefix), Symbol::Behind(word)) => word.starts_with(&**prefix),
         (Level::Literal(_) | Level::Prefix(_), _) => false,
@@ -216,13 +229,7 @@ impl Proof<'_> {
     /// Asks the rules about the topics that end here.
     fn check_end(&self, state: &State<'_>) -> Result<(), NotContained> {
         let depth = state.path.len();
-        let matching = state.live.iter().filter(|live| {
-            let levels = &live.rule.levels;
-            live.past_hash
-                || levels.len() == depth
-                // `a/#` also matches `a`.
-                || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
-        });
+        let matching = state.live.iter().filter(|live| live.ends_at(depth));
         let rules = matching.map(|live| live.rule);
         match self.rules.decide_among(self.wanted, rules) {
             Decided::Allowed(_) => Ok(()),

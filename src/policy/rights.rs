@@ -7,7 +7,7 @@ use crate::codec::QoS;
 use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
-use super::acl::{AclFile, Decided, Rules, Wanted};
+use super::acl::{Access, AclFile, Decided, Rules, Wanted};
 use super::containment::{self, NotContained, STEP_BUDGET};
 use super::members::Members;
 use super::request::Who;
@@ -221,6 +221,11 @@ impl Rights {
         }
     }
 
+    /// The rules; `None` if no ACL is configured, so that all is granted.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
     /// Whether what may be published to a topic depends on the QoS.
     pub(super) fn limits_qos(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| rules.limits_qos)
@@ -369,8 +374,17 @@ fn is_closed_for_writing(topic: &str) -> bool {
     }
 }
 
+const BRIDGE_STATE: &str = "$SYS/broker/connection/+/state";
+
 fn is_bridge_state(topic: &str) -> bool {
-    crate::topic::matches("$SYS/broker/connection/+/state", topic)
+    crate::topic::matches(BRIDGE_STATE, topic)
+}
+
+/// [`is_closed_for_writing`] as rules that deny.
+pub(super) fn closed_for_writing() -> Rules {
+    let grants = [BRIDGE_STATE].map(|filter| (filter, Access::ReadWrite));
+    let denies = ["$SYS/#", "$CONTROL/#", "$share/#", "$me/#"].map(|filter| (filter, Access::Deny));
+    Rules::of(&[&grants[..], &denies].concat())
 }
 
 /// Says more than "no rule" where the reason is that the topic is the broker's own.

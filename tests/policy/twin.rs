@@ -18,15 +18,15 @@ use portcullis::topic::{TopicFilter, check_filter};
 const WORDS: [&str; 6] = ["a", "b", "ab", "", "z", "$s"];
 const LEVELS: usize = 3;
 const TOPIC_LEVELS: usize = LEVELS + 1;
-const FILTER_WORDS: [&str; 7] = ["a", "b", "ab", "", "+", "#", "$s"];
+pub(super) const FILTER_WORDS: [&str; 7] = ["a", "b", "ab", "", "+", "#", "$s"];
 /// In patterns of mosquitto's: the client is user `a` with the id `b`.
 const PATTERN_WORDS: [&str; 9] = ["a", "b", "ab", "", "+", "#", "$s", "%u", "%c"];
 /// In version 2.
-const WORDS_2: [&str; 12] = [
+pub(super) const WORDS_2: [&str; 12] = [
     "a", "b", "ab", "", "+", "#", "$s", "%u", "%c", "%u%c", "a*", "%u*",
 ];
-const USERNAME: &str = "a";
-const CLIENT_ID: &str = "b";
+pub(super) const USERNAME: &str = "a";
+pub(super) const CLIENT_ID: &str = "b";
 
 /// A set of topics.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,13 +59,13 @@ impl Set {
     }
 }
 
-struct World {
-    topics: Vec<String>,
+pub(super) struct World {
+    pub(super) topics: Vec<String>,
     known: HashMap<String, Set>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut topics: Vec<String> = Vec::new();
         let mut last: Vec<String> = WORDS.map(str::to_owned).to_vec();
         for _ in 0..TOPIC_LEVELS {
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-fn obviously(levels: &[&str], names: &[&str]) -> bool {
+pub(super) fn obviously(levels: &[&str], names: &[&str]) -> bool {
     match (levels, names) {
         ([], []) | (["#"], _) => true,
         ([level, levels @ ..], [name, names @ ..]) => {
@@ -118,17 +118,17 @@ fn obviously(levels: &[&str], names: &[&str]) -> bool {
 }
 
 /// Random choices that a number repeats.
-struct Choices(u64);
+pub(super) struct Choices(pub(super) u64);
 
 impl Choices {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).expect("32 bits") % bound
     }
 
-    fn filter(&mut self, of: &[&str]) -> String {
+    pub(super) fn filter(&mut self, of: &[&str]) -> String {
         let mut text = String::new();
         for level in 0..=self.below(LEVELS) {
             if level > 0 {
@@ -141,7 +141,7 @@ impl Choices {
 }
 
 /// What may be read and written.
-struct Obvious {
+pub(super) struct Obvious {
     read: Set,
     write: Set,
 }
@@ -173,7 +173,7 @@ fn in_order(world: &mut World, lists: &[&[(&str, String)]]) -> Obvious {
     Obvious { read, write }
 }
 
-fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+pub(super) fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     let mut text = format!("user {USERNAME}\n");
     let (mut own, mut patterns) = (Vec::new(), Vec::new());
     for _ in 0..=choices.below(6) {
@@ -200,7 +200,7 @@ fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     (text, in_order(world, &[&own, &patterns]))
 }
 
-fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+pub(super) fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     let sections = [
         ("all", true),
         ("user a", true),

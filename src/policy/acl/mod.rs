@@ -13,4 +13,4 @@ pub use version2::{Include, Included};
 
 pub(crate) use bound::BoundRule;
 pub(crate) use level::Level;
-pub(crate) use rule::Wanted;
+pub(crate) use rule::{Access, Wanted};
