@@ -1,14 +1,11 @@
-//! `--test-config`, `check` and `explain`: the same loading as a start, and nothing changed.
+//! `--test-config` and `check`: the same loading as a start, and nothing changed.
 
 use std::ffi::OsString;
 use std::fmt::Write;
 
 use crate::config::SecurityProfile;
-use crate::policy::Explanation;
-use crate::policy::Principal;
-use crate::topic::{SubscriptionFilter, TopicName};
 
-use super::cli::{Check, DENIED, Explain, ExplainAction, Run, Stop};
+use super::cli::{Check, Run, Stop};
 use super::generation::{self, Loaded};
 use super::serve::refused;
 use super::{err, invalid, out};
@@ -97,97 +94,4 @@ fn security(arguments: &Check) -> Result<(), Stop> {
         settings.findings.len()
     );
     Err(invalid(text))
-}
-
-/// `explain`: asks the same rules the gate asks.
-pub(super) fn explain(arguments: &Explain, variable: Option<OsString>) -> Result<(), Stop> {
-    let options = arguments.profile.load_options(variable)?;
-    let loaded = generation::load(Some(&arguments.config_file), &options);
-    if !loaded.is_ok() {
-        return Err(refused(&loaded));
-    }
-    let settings = &loaded.settings;
-    let index = arguments.listener - 1;
-    let Some(listener) = settings.listeners.get(usize::from(index)) else {
-        return Err(invalid(format!(
-            "error: there is no listener {}; the configuration has {}\n",
-            arguments.listener,
-            settings.listeners.len()
-        )));
-    };
-    let policy = generation::policy(settings, &loaded.files);
-    let principal = Principal::new(arguments.user.as_deref(), &arguments.client);
-    let rights = policy.bind(&principal, index);
-    let mount = listener.mount_point.as_deref().unwrap_or_default();
-    let (what, explanation) = match &arguments.action {
-        ExplainAction::Publish { topic } => {
-            let topic = TopicName::parse(&format!("{mount}{topic}")).map_err(|error| {
-                invalid(format!("error: {topic:?} is no Topic Name: {error}\n"))
-            })?;
-            let explanation = rights.explain_publish(topic.as_str());
-            (format!("publish to {}", topic.as_str()), explanation)
-        }
-        ExplainAction::Subscribe { filter } => {
-            let parsed = SubscriptionFilter::parse(filter).map_err(|error| {
-                invalid(format!("error: {filter:?} is no Topic Filter: {error}\n"))
-            })?;
-            let inner =
-                crate::topic::TopicFilter::parse(&format!("{mount}{}", parsed.filter.as_str()))
-                    .map_err(|error| {
-                        invalid(format!("error: {filter:?} is no Topic Filter: {error}\n"))
-                    })?;
-            let explanation = rights.explain_subscribe(&inner);
-            (format!("subscribe to {}", inner.as_str()), explanation)
-        }
-    };
-    let text = sentence(arguments, &what, &explanation);
-    if !explanation.allowed {
-        out(&text);
-        // So that a script can ask; everything is said already.
-        return Err(Stop {
-            code: DENIED,
-            text: String::new(),
-        });
-    }
-    out(&text);
-    Ok(())
-}
-
-fn sentence(arguments: &Explain, what: &str, explanation: &Explanation) -> String {
-    let who = match &arguments.user {
-        Some(user) => format!("user {user:?}"),
-        None => "an anonymous client".to_owned(),
-    };
-    let mut text = format!(
-        "{}: {who} (client id {:?}) {} {what}\n",
-        if explanation.allowed {
-            "allowed"
-        } else {
-            "denied"
-        },
-        arguments.client,
-        if explanation.allowed {
-            "may"
-        } else {
-            "may not"
-        },
-    );
-    if let Some(rule) = &explanation.rule {
-        text.push_str(&format!("rule:   {rule}\n"));
-    }
-    if let Some(reason) = explanation.reason {
-        text.push_str(&format!("reason: {reason} [{}]\n", reason.label()));
-        let code = reason.reason_code();
-        let code = match &arguments.action {
-            ExplainAction::Publish { .. } => code.in_puback(),
-            ExplainAction::Subscribe { .. } => code.in_suback(),
-        };
-        text.push_str(&format!("code:   {code}\n"));
-    }
-    if let Some(witness) = &explanation.witness {
-        text.push_str(&format!(
-            "example: the filter also matches {witness}, which this client may not read\n"
-        ));
-    }
-    text
 }

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use super::acl::Acl;
 use crate::config::{LoadOptions, ProfileSource, SecurityProfile, Verbosity};
 
 /// A normal stop, help, version, or a configuration that is in order.
 pub const OK: u8 = 0;
 /// A listener could not be opened, or no memory was left.
 pub const CANNOT_LISTEN: u8 = 1;
-/// `explain`: the client may not.
+/// `acl explain`: the client may not; `acl diff`: there is a difference.
 pub const DENIED: u8 = 1;
 /// The configuration or the arguments are wrong.
 pub const INVALID: u8 = 3;
@@ -100,8 +101,9 @@ pub enum Command {
     Check(Check),
     /// List every directive.
     Directives(Directives),
-    /// Say what a client may do, and by which rule.
-    Explain(Explain),
+    /// Check rules, and make them out of others or of what was used.
+    #[command(subcommand)]
+    Acl(Acl),
 }
 
 /// `quickstart`.
@@ -251,44 +253,6 @@ pub struct Directives {
     pub conf: bool,
 }
 
-/// `explain`.
-#[derive(Clone, Debug, Args)]
-pub struct Explain {
-    /// The configuration file.
-    #[arg(short = 'c', long, value_name = "FILE")]
-    pub config_file: PathBuf,
-    /// The user name; without it an anonymous client.
-    #[arg(short = 'u', long, value_name = "USER")]
-    pub user: Option<String>,
-    /// The client id.
-    #[arg(short = 'i', long, value_name = "CLIENT", default_value = "")]
-    pub client: String,
-    /// Which listener, counted from 1 in the order of the file.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub listener: u16,
-    /// The profile.
-    #[command(flatten)]
-    pub profile: ProfileOption,
-    /// What the client asks for.
-    #[command(subcommand)]
-    pub action: ExplainAction,
-}
-
-/// What the client asks for.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ExplainAction {
-    /// To publish to a topic.
-    Publish {
-        /// The Topic Name.
-        topic: String,
-    },
-    /// To subscribe to a filter.
-    Subscribe {
-        /// The Topic Filter.
-        filter: String,
-    },
-}
-
 /// The process is to end before it has begun.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -354,7 +318,7 @@ impl Run {
 }
 
 impl ProfileOption {
-    /// What `check` and `explain` read the configuration with; `variable` is the value of
+    /// What `check` and `acl explain` read the configuration with; `variable` is the value of
     /// [`PROFILE_VARIABLE`].
     pub fn load_options(self, variable: Option<OsString>) -> Result<LoadOptions, Stop> {
         Ok(LoadOptions {
@@ -439,7 +403,7 @@ mod tests {
             &["passwd", "f"],
             &["passwd", "f", "u", "p"],
             &["check"],
-            &["explain", "-c", "f"],
+            &["acl", "explain", "-c", "f"],
             &["-c", "f", "check", "-c", "f"],
         ] {
             assert_eq!(
@@ -498,32 +462,6 @@ mod tests {
         assert!(run(&["passwd", "-D", "f", "u"]).is_ok());
         assert!(run(&["directives", "--conf"]).is_ok());
         assert!(run(&["check", "-c", "f", "--security"]).is_ok());
-        let cli = run(&[
-            "explain",
-            "-c",
-            "f",
-            "--user",
-            "u",
-            "--client",
-            "c",
-            "--listener",
-            "2",
-            "subscribe",
-            "#",
-        ])
-        .expect("it is right");
-        let Some(Command::Explain(explain)) = cli.command else {
-            panic!("it is explain")
-        };
-        assert_eq!(
-            (
-                explain.user.as_deref(),
-                explain.client.as_str(),
-                explain.listener
-            ),
-            (Some("u"), "c", 2)
-        );
-        assert!(matches!(explain.action, ExplainAction::Subscribe { filter } if filter == "#"));
     }
 
     #[test]

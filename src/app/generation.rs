@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::auth::jwt::JwtSettings;
+use crate::auth::jwt::{JwtSettings, Replays};
+use crate::auth::remote::Introspection;
 use crate::auth::{
     AlternativeName, Authenticator, AuthenticatorSettings, CertificateTrust, Identity,
     PasswordFile, Provider, Verifier,
@@ -30,6 +31,8 @@ use crate::policy::{
 };
 use crate::session::{self, ResponseInformation};
 
+use super::remotes::Remotes;
+
 /// What was read and whether it can be used.
 pub(crate) struct Loaded {
     /// As far as it could be understood, if there are errors.
@@ -47,6 +50,15 @@ impl Loaded {
             .filter(|diagnostic| diagnostic.is_error())
     }
 
+    /// The users of a listener's password file.
+    pub(crate) fn users(&self, listener: usize) -> Vec<String> {
+        let listener = self.settings.listeners.get(listener);
+        let file = listener.and_then(|listener| listener.security.password_file.as_ref());
+        let users = file.and_then(|file| self.files.passwords.get(&file.value));
+        let names = users.into_iter().flat_map(|users| users.names());
+        names.map(str::to_owned).collect()
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         self.errors().next().is_none()
     }
@@ -60,6 +72,8 @@ pub(crate) struct Files {
     members: HashMap<PathBuf, Arc<Members>>,
     tls: Vec<Option<Tls>>,
     tokens: Vec<Option<Arc<JwtSettings>>>,
+    introspections: Vec<Option<Arc<Introspection>>>,
+    pub(super) remotes: Remotes,
     /// Allowed and denied, of each listener.
     addresses: Vec<[Option<Arc<AddressList>>; 2]>,
 }
@@ -119,6 +133,12 @@ impl Reader {
         self.files.tls.push(loaded);
         let tokens = self.tokens(&listener.security.tokens, listener.clientid_from.as_ref());
         self.files.tokens.push(tokens);
+        let introspection = self.introspection(
+            &listener.security.introspection,
+            &listener.security.tokens,
+            listener.clientid_from.as_ref(),
+        );
+        self.files.introspections.push(introspection);
         let addresses = [
             &listener.allow_addresses_file,
             &listener.deny_addresses_file,
@@ -152,6 +172,10 @@ impl Reader {
             );
         }
         text
+    }
+
+    pub(super) fn remotes(&mut self) -> &mut Remotes {
+        &mut self.files.remotes
     }
 
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
@@ -335,7 +359,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
 }
 
 /// Reads a file that an ACL file includes: a relative path begins where the including file is.
-fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
+pub(super) fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, String> {
     let from = from.map_or(main, Path::new);
     let path = from.parent().unwrap_or(Path::new("")).join(written);
     let shown = path.display();
@@ -353,7 +377,7 @@ fn include(main: &Path, from: Option<&str>, written: &str) -> Result<Included, S
     })
 }
 
-fn source_line(text: &str, line: u32) -> Option<&str> {
+pub(super) fn source_line(text: &str, line: u32) -> Option<&str> {
     text.lines()
         .nth(usize::try_from(line).ok()?.checked_sub(1)?)
 }
@@ -485,11 +509,18 @@ pub(crate) fn drain(settings: &Settings) -> Option<Drain> {
     })
 }
 
+/// What authentication needs that outlives a generation.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) replays: Arc<Replays>,
+}
+
 /// The settings of each listener, in order.
 pub(crate) fn listeners(
     settings: &Settings,
     files: &Files,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> Vec<ListenerState> {
     settings
         .listeners
@@ -497,7 +528,7 @@ pub(crate) fn listeners(
         .enumerate()
         .map(|(index, listener)| {
             let tls = files.tls.get(index).and_then(Option::as_ref);
-            listener_state(settings, files, listener, index, tls, verifier)
+            listener_state(settings, files, listener, index, tls, services)
         })
         .collect()
 }
@@ -508,7 +539,7 @@ fn listener_state(
     listener: &ListenerSettings,
     index: usize,
     tls: Option<&Tls>,
-    verifier: &Arc<Verifier>,
+    services: &Services,
 ) -> ListenerState {
     let limits = &settings.limits;
     let passwords = listener
@@ -531,6 +562,8 @@ fn listener_state(
             }),
         passwords,
         tokens: files.tokens.get(index).cloned().flatten(),
+        replays: Arc::clone(&services.replays),
+        introspection: files.introspections.get(index).cloned().flatten(),
         certificates: tls
             .and_then(|tls| tls.clients.clone())
             .map(|clients| clients as Arc<dyn CertificateTrust>),
@@ -555,7 +588,10 @@ fn listener_state(
         },
         websocket: listener.websockets.then(|| websocket_settings(listener)),
         tls: tls.map(|tls| Arc::clone(&tls.config)),
-        authenticator: Arc::new(Authenticator::new(authenticator, Arc::clone(verifier))),
+        authenticator: Arc::new(Authenticator::new(
+            authenticator,
+            Arc::clone(&services.verifier),
+        )),
         mount_point: listener.mount_point.clone().unwrap_or_default().into(),
         max_connections: listener.max_connections,
         max_subscriptions: limits.max_subscriptions_per_client.unwrap_or(usize::MAX),

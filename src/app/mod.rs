@@ -6,6 +6,7 @@
 pub mod cli;
 
 mod abuse;
+mod acl;
 mod ban_file;
 mod bans;
 mod check;
@@ -14,6 +15,7 @@ mod passwd;
 mod password_rules;
 mod process;
 mod quickstart;
+mod remotes;
 mod replace;
 mod running;
 mod serve;
@@ -51,7 +53,7 @@ fn dispatch(cli: cli::Cli) -> Result<(), Stop> {
         Some(Command::Passwd(arguments)) => passwd::run(&arguments),
         Some(Command::Bans(arguments)) => bans::run(&arguments),
         Some(Command::Check(arguments)) => check::check(&arguments, variable),
-        Some(Command::Explain(arguments)) => check::explain(&arguments, variable),
+        Some(Command::Acl(command)) => acl::run(&command, variable),
         Some(Command::Directives(arguments)) => {
             out(&match (arguments.markdown, arguments.conf) {
                 (true, _) => crate::config::markdown(),

@@ -20,17 +20,19 @@ use crate::session;
 
 use super::abuse;
 use super::ban_file::BanFile;
-use super::generation::{self, Files, Loaded};
+use super::generation::{self, Files, Loaded, Services};
+use super::remotes::Asked;
 
 /// A broker with its parts.
 pub(crate) struct Running {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) services: Services,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) log: OperatorLog,
     pub(crate) settings: Settings,
     /// `ban_file`.
     pub(crate) ban_file: Option<BanFile>,
+    asked: Asked,
     accepting: Arc<AtomicBool>,
     draining: Arc<AtomicBool>,
 }
@@ -155,6 +157,10 @@ impl Running {
             settings.hashing.queue,
             Arc::new(cache),
         )?);
+        let services = Services {
+            verifier,
+            replays: Arc::default(),
+        };
         let shared = Shared::new(
             Broker::new(&broker_settings(&settings), gate),
             audit,
@@ -163,19 +169,21 @@ impl Running {
             sentry,
             Cores::start(settings.process.threads)?,
         );
-        for state in generation::listeners(&settings, files, &verifier) {
+        for state in generation::listeners(&settings, files, &services) {
             shared.add_listener(Listener::new(state));
         }
         let running = Self {
             shared,
-            verifier,
+            services,
             metrics,
             log,
             settings,
             ban_file,
+            asked: Asked::default(),
             accepting: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
         };
+        running.asked.set(files.remotes.clone());
         running.tell_metrics(files);
         running.connect_gauges();
         Ok(running)
@@ -215,8 +223,9 @@ impl Running {
     fn connect_gauges(&self) {
         // Weak: the metrics must not keep the broker alive.
         let shared = Arc::downgrade(&self.shared);
-        let verifier = Arc::downgrade(&self.verifier);
+        let verifier = Arc::downgrade(&self.services.verifier);
         let log = self.log.clone();
+        let asked = self.asked.clone();
         self.metrics.set_source(move || {
             let (Some(shared), Some(verifier)) = (shared.upgrade(), verifier.upgrade()) else {
                 return Gauges::default();
@@ -239,6 +248,7 @@ impl Running {
                 banned,
                 banned_users,
                 held_back: shared.held_back(),
+                remotes_down: asked.down().len(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
@@ -247,10 +257,16 @@ impl Running {
         });
     }
 
+    /// Asks who is to be asked over HTTPS, on this runtime.
+    pub(crate) fn ask_remotes(&self) {
+        self.asked.start(&self.shared);
+    }
+
     /// What the metrics endpoint answers from.
     pub(crate) fn exporter(&self) -> Exporter {
         let accepting = Arc::clone(&self.accepting);
         let draining = Arc::clone(&self.draining);
+        let asked = self.asked.clone();
         Exporter {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || -> Readiness {
@@ -259,7 +275,10 @@ impl Running {
                 } else if draining.load(Ordering::Relaxed) {
                     Err("the broker is being drained".into())
                 } else {
-                    Ok(())
+                    match asked.down().as_slice() {
+                        [] => Ok(()),
+                        down => Err(format!("cannot ask {}", down.join(", "))),
+                    }
                 }
             }),
         }
@@ -342,7 +361,9 @@ impl Running {
                     .position(|new| new.bind == old.bind),
             );
         }
-        let states = generation::listeners(&settings, files, &self.verifier);
+        // Before anybody is asked about by what was fetched.
+        self.asked.set(files.remotes.clone());
+        let states = generation::listeners(&settings, files, &self.services);
         let policy = generation::policy(&settings, files);
         let old = self.shared.broker.gate().policy();
         let listeners = policy_order
@@ -354,7 +375,7 @@ impl Running {
                 None => old.listeners.get(index).cloned(),
             })
             .collect();
-        self.verifier.forget();
+        self.services.verifier.forget();
         let mut states: Vec<Option<_>> = states.into_iter().map(Some).collect();
         for (index, listener) in self.shared.listeners().iter().enumerate() {
             let Some(place) = policy_order.get(index).copied().flatten() else {
@@ -390,6 +411,7 @@ impl Running {
         settings.listeners = by_old_number;
         self.settings = settings;
         self.tell_metrics(files);
+        self.asked.start(&self.shared);
         // Last: every connection looks at what is now in force.
         self.shared.broker.signal_all(Signal::Recheck);
     }

@@ -330,6 +330,7 @@ async fn serve(
         let exporter = running.exporter();
         tokio::spawn(exporter::serve(socket, exporter, stopping.clone()));
     }
+    running.ask_remotes();
     running.set_accepting(true);
     running.shared.audit.record(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),

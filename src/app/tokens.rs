@@ -1,10 +1,11 @@
 //! The keys and lists of a listener that takes tokens, read from their files.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::Secret;
-use crate::auth::jwt::{JwtSettings, KeyError, KeySet, Revoked};
-use crate::config::{ClientIdFrom, Diagnostic, Origin, TokenSettings};
+use crate::auth::jwt::{self, JwtSettings, KeyError, KeySet, Revoked};
+use crate::config::{ClientIdFrom, Diagnostic, Located, Origin, TokenSettings};
 
 use super::generation::Reader;
 
@@ -16,6 +17,10 @@ impl Reader {
         client_id: Option<&ClientIdFrom>,
     ) -> Option<Arc<JwtSettings>> {
         let origin = settings.origin()?.clone();
+        let remote = self.remote_keys(settings);
+        if settings.jwks_url.is_some() && remote.is_none() {
+            return None;
+        }
         let keys = self.token_keys(settings);
         let revoked = match &settings.revoked_file {
             None => Some(Revoked::default()),
@@ -41,6 +46,7 @@ impl Reader {
         let algorithms = self.token_algorithms(settings, &keys, &origin)?;
         Some(Arc::new(JwtSettings {
             keys,
+            remote,
             algorithms,
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
@@ -55,6 +61,7 @@ impl Reader {
             max_lifetime_s: settings.max_lifetime.map(|time| time.as_secs()),
             require_jti: settings.require_jti,
             revoked,
+            replay: settings.replay,
         }))
     }
 
@@ -84,21 +91,29 @@ impl Reader {
             add(set);
         }
         if let Some(name) = &settings.secret_env {
-            let set = match std::env::var_os(&name.value) {
-                Some(value) => {
-                    use std::os::unix::ffi::OsStringExt;
-                    let secret = Secret::from(value.into_vec());
-                    self.usable(KeySet::from_secret(&secret), &name.origin)
-                }
-                None => {
-                    let message = format!("the environment variable {} is not set", name.value);
-                    self.push(Diagnostic::error(message).at(&name.origin));
-                    None
-                }
-            };
+            let secret = self.secret_of_environment(name);
+            let set =
+                secret.and_then(|secret| self.usable(KeySet::from_secret(&secret), &name.origin));
             add(set);
         }
         all
+    }
+
+    /// A secret in a file, without the line break at its end.
+    pub(super) fn secret_of_file(&mut self, file: &Located<PathBuf>) -> Option<Secret> {
+        let bytes = zeroize::Zeroizing::new(self.bytes(file, "the secret")?);
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        Some(Secret::from(secret.strip_suffix(b"\r").unwrap_or(secret)))
+    }
+
+    pub(super) fn secret_of_environment(&mut self, name: &Located<String>) -> Option<Secret> {
+        use std::os::unix::ffi::OsStringExt;
+        let Some(value) = std::env::var_os(&name.value) else {
+            let message = format!("the environment variable {} is not set", name.value);
+            self.push(Diagnostic::error(message).at(&name.origin));
+            return None;
+        };
+        Some(Secret::from(value.into_vec()))
     }
 
     fn usable(&mut self, set: Result<KeySet, KeyError>, origin: &Origin) -> Option<KeySet> {
@@ -118,7 +133,11 @@ impl Reader {
         keys: &KeySet,
         origin: &Origin,
     ) -> Option<Vec<jsonwebtoken::Algorithm>> {
-        let possible = keys.algorithms();
+        let mut possible = keys.algorithms();
+        if settings.jwks_url.is_some() {
+            // What its keys will be for is not known yet; each takes those of its type alone.
+            possible = jwt::PUBLIC_ALGORITHMS.to_vec();
+        }
         if settings.algorithms.is_empty() {
             return Some(possible);
         }
@@ -126,7 +145,7 @@ impl Reader {
             .algorithms
             .iter()
             .filter(|algorithm| !possible.contains(algorithm))
-            .map(|&algorithm| crate::auth::jwt::name(algorithm))
+            .map(|&algorithm| jwt::name(algorithm))
             .collect();
         if missing.is_empty() {
             return Some(settings.algorithms.clone());

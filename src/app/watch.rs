@@ -79,6 +79,9 @@ fn look(settings: &Settings) -> Looks {
             &group.password_file,
             &group.group_file,
             &tokens.jwks_file,
+            &tokens.jwks_cafile,
+            &group.introspection.client_secret_file,
+            &group.introspection.cafile,
             &tokens.secret_file,
             &tokens.revoked_file,
         ];

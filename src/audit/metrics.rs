@@ -89,6 +89,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::AnonymousForbidden
             | DenyReason::NoCertificate
             | DenyReason::BadCertificateIdentity
+            | DenyReason::UserDisabled
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
             | DenyReason::BadAuthMethod
@@ -97,6 +98,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::TokenClaims
             | DenyReason::TokenExpired
             | DenyReason::TokenRevoked
+            | DenyReason::TokenReplayed
     )
 }
 
@@ -162,6 +164,8 @@ pub struct Gauges {
     pub banned_users: usize,
     /// Refused connections whose answer waits.
     pub held_back: usize,
+    /// Identity sources over HTTPS that cannot be relied on.
+    pub remotes_down: usize,
     /// Passwords hashed.
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
@@ -574,6 +578,13 @@ impl Readings {
                         "Refused connections whose answer waits (auth_failure_delay_ms).",
                     )?,
                     |g| g.held_back,
+                ),
+                (
+                    gauge(
+                        "portcullis_identity_sources_down",
+                        "Key sets and issuers that do not answer; who comes by them is refused.",
+                    )?,
+                    |g| g.remotes_down,
                 ),
             ],
             counted: vec![

@@ -128,6 +128,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::AnonymousForbidden
         | DenyReason::NoCertificate
         | DenyReason::BadCertificateIdentity
+        | DenyReason::UserDisabled
         | DenyReason::AuthUnavailable
         | DenyReason::AuthBusy
         | DenyReason::TokenMalformed
@@ -135,6 +136,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::TokenClaims
         | DenyReason::TokenExpired
         | DenyReason::TokenRevoked
+        | DenyReason::TokenReplayed
         | DenyReason::BadAuthMethod => "auth-failed",
         DenyReason::MessageRate
         | DenyReason::ByteRate

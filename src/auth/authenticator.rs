@@ -28,9 +28,10 @@ use crate::policy::DenyReason;
 
 use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
-use super::jwt::{self, JwtSettings, Verified};
+use super::jwt::{self, JwtSettings, Lease, Replays, Verified};
 use super::password_file::PasswordFile;
 use super::provider::{CertificateGroups, Provider};
+use super::remote::{Introspected, Introspection};
 use super::secret::Secret;
 use super::verifier::{Verifier, VerifyError};
 
@@ -66,6 +67,10 @@ pub struct AuthenticatorSettings {
     pub passwords: Option<Arc<PasswordFile>>,
     /// What is asked of tokens, where they are taken.
     pub tokens: Option<Arc<JwtSettings>>,
+    /// Whom to ask what a token is worth.
+    pub introspection: Option<Arc<Introspection>>,
+    /// The tokens that were used: shared by all listeners and generations.
+    pub replays: Arc<Replays>,
     /// Where certificates are asked for: judges those of resumed TLS sessions and of connected
     /// clients.
     pub certificates: Option<Arc<dyn CertificateTrust>>,
@@ -105,13 +110,14 @@ pub enum Verdict {
 }
 
 /// How a client proved who it is, as logs and metrics name it: by nothing, where it gave no name;
-/// by a password; by knowing one without sending it; by a token; by its certificate; by nothing
+/// by a password; by knowing one without sending it; by a token; by its issuer's word; by its certificate; by nothing
 /// although it gave a name; and `none` for those that proved nothing and were refused.
 const METHODS: &[&str] = &[
     "anonymous",
     "password",
     "scram",
     "token",
+    "introspection",
     "certificate",
     "unchecked",
     "none",
@@ -146,7 +152,8 @@ impl Proof {
     /// The Client Identifier that a token is for.
     pub fn client_id(&self) -> Option<&str> {
         match &self.basis {
-            Basis::Token(token) => token.claims.client_id.as_deref(),
+            Basis::Token(token, _) => token.claims.client_id.as_deref(),
+            Basis::Introspected(said) => said.claims.client_id.as_deref(),
             _ => None,
         }
     }
@@ -154,7 +161,8 @@ impl Proof {
     /// The rules that a token brings along.
     pub fn grants(&self) -> Option<&Arc<Grants>> {
         match &self.basis {
-            Basis::Token(token) => token.claims.grants.as_ref(),
+            Basis::Token(token, _) => token.claims.grants.as_ref(),
+            Basis::Introspected(said) => said.claims.grants.as_ref(),
             _ => None,
         }
     }
@@ -168,7 +176,11 @@ pub(super) enum Basis {
     Password(Arc<StoredHash>),
     Scram(Arc<StoredHash>),
     Certificate(Identity),
-    Token(Arc<Verified>),
+    Token(
+        Arc<Verified>,
+        #[expect(dead_code, reason = "held as long as the proof is")] Option<Arc<Lease>>,
+    ),
+    Introspected(Introspected),
 }
 
 /// One listener's rules as of one generation of the configuration.
@@ -240,6 +252,7 @@ impl Authenticator {
                 Provider::Certificate => self.by_certificate(&credentials)?,
                 Provider::Jwt => self.by_token(&credentials)?,
                 Provider::Password => self.by_password(&credentials).await?,
+                Provider::Introspection => self.by_introspection(&credentials).await?,
                 // Its messages come in AUTH.
                 Provider::Scram => Answer::NotMine,
             };
@@ -309,6 +322,25 @@ impl Authenticator {
         .map(Answer::Is)
     }
 
+    async fn by_introspection(&self, credentials: &Credentials) -> Result<Answer, DenyReason> {
+        let (Some(issuer), Some(token)) = (&self.settings.introspection, &credentials.password)
+        else {
+            return Ok(Answer::NotMine);
+        };
+        let said = issuer.verify(token.clone(), now_s()).await?;
+        fits(
+            said.claims.client_id.as_deref(),
+            credentials.client_id.as_deref(),
+        )?;
+        self.accept(
+            Some(Arc::clone(&said.claims.username)),
+            "introspection",
+            Basis::Introspected(said),
+            credentials.certificate.clone(),
+        )
+        .map(Answer::Is)
+    }
+
     async fn verify(
         &self,
         file: &PasswordFile,
@@ -370,14 +402,16 @@ impl Authenticator {
         let tokens = self.settings.tokens.as_ref();
         let tokens = tokens.ok_or(DenyReason::BadAuthMethod)?;
         let verified = tokens.verify(token, now_s())?;
-        let bound = verified.claims.client_id.as_deref();
-        if let (Some(wanted), Some(sent)) = (bound, client_id)
-            && wanted != sent
-        {
-            return Err(DenyReason::TokenClaims);
-        }
+        fits(verified.claims.client_id.as_deref(), client_id)?;
         let username = Some(Arc::clone(&verified.username));
-        let basis = Basis::Token(Arc::new(verified));
+        let lease = self.settings.replays.take(
+            tokens.replay,
+            &verified.claims,
+            client_id,
+            verified.ends_at_s(tokens),
+            now_s(),
+        )?;
+        let basis = Basis::Token(Arc::new(verified), lease);
         self.accept(username, "token", basis, certificate)
     }
 
@@ -470,7 +504,12 @@ impl Authenticator {
             }
             Basis::Password(hash) => self.asks(Provider::Password) && has_hash(hash),
             Basis::Scram(hash) => self.asks(Provider::Scram) && has_hash(hash),
-            Basis::Token(token) => {
+            Basis::Introspected(said) => {
+                let issuer = settings.introspection.as_ref();
+                self.asks(Provider::Introspection)
+                    && issuer.is_some_and(|issuer| issuer.still_takes(said, now_s()))
+            }
+            Basis::Token(token, _) => {
                 let tokens = settings.tokens.as_ref();
                 self.asks(Provider::Jwt)
                     && tokens.is_some_and(|tokens| tokens.still_takes(token, now_s()))
@@ -486,10 +525,11 @@ impl Authenticator {
     /// considered, and of the certificate of the connection.
     pub fn ends_at_s(&self, proof: &Proof) -> Option<u64> {
         let token = match &proof.basis {
-            Basis::Token(token) => {
+            Basis::Token(token, _) => {
                 let tokens = self.settings.tokens.as_ref();
                 Some(tokens.map_or(token.claims.expires_at_s, |tokens| token.ends_at_s(tokens)))
             }
+            Basis::Introspected(said) => Some(said.claims.expires_at_s),
             _ => None,
         };
         let certificate = proof.certificate.as_ref();
@@ -501,7 +541,8 @@ impl Authenticator {
     /// user name was taken from. Sorted, each once.
     pub fn groups(&self, proof: &Proof) -> Groups {
         let groups = match &proof.basis {
-            Basis::Token(token) => Some(&token.claims.groups),
+            Basis::Token(token, _) => Some(&token.claims.groups),
+            Basis::Introspected(said) => Some(&said.claims.groups),
             Basis::Certificate(_) => {
                 let certificate = proof.certificate.as_ref();
                 let source = self.settings.certificate_groups;
@@ -512,6 +553,14 @@ impl Authenticator {
             _ => None,
         };
         groups.map_or_else(Groups::default, Arc::clone)
+    }
+}
+
+/// A token may be for one Client Identifier alone.
+fn fits(bound: Option<&str>, sent: Option<&str>) -> Result<(), DenyReason> {
+    match (bound, sent) {
+        (Some(wanted), Some(sent)) if wanted != sent => Err(DenyReason::TokenClaims),
+        _ => Ok(()),
     }
 }
 
@@ -530,10 +579,13 @@ fn chain(settings: &AuthenticatorSettings) -> Vec<Provider> {
     if settings.passwords.is_some() {
         chain.extend([Provider::Password, Provider::Scram]);
     }
+    if settings.introspection.is_some() {
+        chain.push(Provider::Introspection);
+    }
     chain
 }
 
-fn now_s() -> u64 {
+pub(super) fn now_s() -> u64 {
     // Before 1970 every token is too early.
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -17,6 +17,7 @@ pub mod jwt;
 mod limits;
 mod password_file;
 mod provider;
+pub mod remote;
 mod scram;
 mod secret;
 mod strict_json;

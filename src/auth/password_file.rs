@@ -152,6 +152,11 @@ impl PasswordFile {
         self.disabled.contains(username)
     }
 
+    /// The users, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
     /// The groups of each user that the file names some for.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &Groups)> {
         self.groups.iter().map(|(user, groups)| (&**user, groups))

@@ -11,11 +11,19 @@ pub enum Provider {
     Certificate,
     /// SCRAM-SHA-256 in AUTH, against the password file.
     Scram,
+    /// A token in the password, by its issuer's word.
+    Introspection,
 }
 
 impl Provider {
     /// Every provider.
-    pub const ALL: [Self; 4] = [Self::Password, Self::Jwt, Self::Certificate, Self::Scram];
+    pub const ALL: [Self; 5] = [
+        Self::Password,
+        Self::Jwt,
+        Self::Certificate,
+        Self::Scram,
+        Self::Introspection,
+    ];
 
     /// Its name in `auth_provider`.
     pub fn name(self) -> &'static str {
@@ -24,6 +32,7 @@ impl Provider {
             Self::Jwt => "jwt",
             Self::Certificate => "certificate",
             Self::Scram => "scram",
+            Self::Introspection => "introspection",
         }
     }
 }

@@ -271,6 +271,7 @@ impl Builder {
             group.allow_zero_length_clientid = global.allow_zero_length_clientid;
             group.auto_id_prefix = global.auto_id_prefix;
             group.tokens = global.tokens;
+            group.introspection = global.introspection;
             group.group_file = global.group_file;
             group.providers = global.providers;
         }
@@ -376,6 +377,7 @@ impl Builder {
         let group = &listener.security;
         let identified = group.password_file.is_some()
             || group.tokens.is_on()
+            || group.introspection.url.is_some()
             || listener.certificate_identity.is_some()
             || !group.providers.is_empty();
         if !group.allow_anonymous && !identified {

@@ -64,6 +64,7 @@ fn answers(listener: &ListenerSettings, provider: Provider) -> bool {
     match provider {
         Provider::Password | Provider::Scram => group.password_file.is_some(),
         Provider::Jwt => group.tokens.is_on(),
+        Provider::Introspection => group.introspection.url.is_some(),
         Provider::Certificate => listener
             .tls
             .as_ref()
@@ -77,6 +78,7 @@ fn remedy(provider: Provider) -> &'static str {
         Provider::Jwt => {
             "write `jwt_public_key PATH`, `jwt_jwks_file PATH` or `jwt_secret_file PATH`"
         }
+        Provider::Introspection => "write `introspection_url URL`",
         Provider::Certificate => {
             "write `cafile PATH` or `capath DIRECTORY` on a listener with TLS, for those who may have \
              signed them"

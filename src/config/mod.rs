@@ -31,6 +31,7 @@ mod value;
 
 pub use abuse::{AbuseSettings, AuthFailureLimit, CountLimit, MisuseLimit};
 pub use changes::Change;
+pub(crate) use diagnostic::printable;
 pub use diagnostic::{Diagnostic, Severity};
 pub use directive::{Default, Directive, Reload, Repeat, Scope, Section, Support};
 pub use document::{conf, listing, markdown};
@@ -39,9 +40,9 @@ pub use origin::{Located, Origin};
 pub use profile::{FindingKind, HardenedFinding, ProfileSource, SecurityProfile};
 pub use settings::{
     AccessSettings, AuditLog, Bind, CertificateIdentity, ClientIdFrom, DEFAULT_PORT, DeniedPublish,
-    DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, LimitSettings, ListenerSettings,
-    LogDestination, LogSettings, LogType, MetricsListener, Pattern, ProcessSettings,
-    ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain, SubscribeGuard,
-    TlsSettings, TlsVersion, TokenSettings, WebSockets,
+    DeniedSubscribe, DrainSettings, DrainTo, HashingSettings, IntrospectionConfig, LimitSettings,
+    ListenerSettings, LogDestination, LogSettings, LogType, MetricsListener, Pattern,
+    ProcessSettings, ProtocolSettings, Rate, RateAction, SecurityGroup, Settings, SocketDomain,
+    SubscribeGuard, TlsSettings, TlsVersion, TokenSettings, WebSockets,
 };
 pub(crate) use source::included_names;

@@ -107,6 +107,10 @@ impl Settings {
                 (group.acl_file.as_ref(), SensitiveFile::AclFile),
                 (group.tokens.secret_file.as_ref(), SensitiveFile::PrivateKey),
                 (
+                    group.introspection.client_secret_file.as_ref(),
+                    SensitiveFile::PrivateKey,
+                ),
+                (
                     listener.tls.as_ref().map(|tls| &tls.keyfile),
                     SensitiveFile::PrivateKey,
                 ),

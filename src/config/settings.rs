@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::jwt::Replay;
 use crate::auth::{CertificateGroups, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
@@ -72,6 +73,8 @@ pub struct SecurityGroup {
     pub providers: Vec<Located<Provider>>,
     /// Tokens.
     pub tokens: TokenSettings,
+    /// Whom to ask what a token is worth.
+    pub introspection: IntrospectionConfig,
     /// Whether a client without a user name may connect.
     pub allow_anonymous: bool,
     /// The line that set `allow_anonymous`, if one did.
@@ -82,6 +85,27 @@ pub struct SecurityGroup {
     pub auto_id_prefix: String,
 }
 
+/// OAuth 2.0 Token Introspection. Asked only where a URL is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntrospectionConfig {
+    /// The issuer's endpoint.
+    pub url: Option<Located<String>>,
+    /// As whom the broker asks.
+    pub client_id: String,
+    /// The broker's own secret.
+    pub client_secret_file: Option<Located<PathBuf>>,
+    /// The environment variable that holds it.
+    pub client_secret_env: Option<Located<String>>,
+    /// Who may have signed the endpoint's certificate; the system's CAs if unset.
+    pub cafile: Option<Located<PathBuf>>,
+    /// How long an answer is remembered.
+    pub cache: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// The field that is the user name.
+    pub username_claim: String,
+}
+
 /// What is asked of JSON Web Tokens. Taken only where a key is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenSettings {
@@ -89,6 +113,14 @@ pub struct TokenSettings {
     pub public_keys: Vec<Located<PathBuf>>,
     /// A JSON Web Key Set.
     pub jwks_file: Option<Located<PathBuf>>,
+    /// A JSON Web Key Set at a URL.
+    pub jwks_url: Option<Located<String>>,
+    /// Who may have signed its server's certificate; the system's CAs if unset.
+    pub jwks_cafile: Option<Located<PathBuf>>,
+    /// How often it is read again.
+    pub jwks_refresh: Duration,
+    /// How old it may be.
+    pub jwks_stale: Duration,
     /// A secret.
     pub secret_file: Option<Located<PathBuf>>,
     /// The environment variable that holds a secret.
@@ -111,6 +143,8 @@ pub struct TokenSettings {
     pub max_lifetime: Option<Duration>,
     /// Whether `jti` must be there.
     pub require_jti: bool,
+    /// How often a token may be used.
+    pub replay: Replay,
     /// Tokens and subjects that were revoked.
     pub revoked_file: Option<Located<PathBuf>>,
 }
@@ -120,6 +154,7 @@ impl TokenSettings {
     pub fn is_on(&self) -> bool {
         !self.public_keys.is_empty()
             || self.jwks_file.is_some()
+            || self.jwks_url.is_some()
             || self.secret_file.is_some()
             || self.secret_env.is_some()
     }
@@ -134,6 +169,7 @@ impl TokenSettings {
         paths
             .map(|path| &path.origin)
             .chain(self.secret_env.iter().map(|name| &name.origin))
+            .chain(self.jwks_url.iter().map(|url| &url.origin))
             .next()
     }
 }

@@ -18,7 +18,9 @@ impl Builder {
         let secret = secrets
             .chain(tokens.secret_env.iter().map(|name| &name.origin))
             .next();
-        let has_public = !tokens.public_keys.is_empty() || tokens.jwks_file.is_some();
+        let has_public = !tokens.public_keys.is_empty()
+            || tokens.jwks_file.is_some()
+            || tokens.jwks_url.is_some();
         if let Some(origin) = secret
             && has_public
         {
@@ -27,7 +29,8 @@ impl Builder {
             self.problems
                 .push(Diagnostic::error(message).at(origin).help(help));
         }
-        if has_options(tokens, self.settings.profile) && !tokens.is_on() {
+        let is_asked = listener.security.introspection.url.is_some();
+        if has_options(tokens, self.settings.profile) && !tokens.is_on() && !is_asked {
             self.problems.push(
                 Diagnostic::error("there are settings for tokens and no key to verify them with")
                     .at(&listener.origin)
@@ -74,7 +77,8 @@ impl Builder {
         let group = &listener.security;
         let providers = &group.providers;
         let takes_tokens = group.tokens.is_on()
-            && (providers.is_empty() || providers.iter().any(|one| one.value == Provider::Jwt));
+            && (providers.is_empty() || providers.iter().any(|one| one.value == Provider::Jwt))
+            || group.introspection.url.is_some();
         if matches!(from, ClientIdFrom::Jwt(_)) && !takes_tokens {
             problems.push((
                 line("clientid_from"),

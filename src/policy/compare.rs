@@ -10,7 +10,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::acl::{BoundRule, Decided, Level, Place, Rules, Wanted};
-use super::containment::{Live, Symbol, step};
+use super::containment::{Live, Symbol, is_matched, step};
 use super::rights::{Rights, closed_for_writing};
 use super::{DenyReason, RuleId};
 use tree::{Node, Value, Word};
@@ -144,14 +144,10 @@ impl<'a> Walk<'a> {
         let sets = self.sets.iter().copied().chain([self.reserved]);
         for (set, rules) in sets.enumerate() {
             for (order, rule) in rules.into_iter().flat_map(Rules::in_order).enumerate() {
-                let live_rule = Live {
-                    rule,
-                    past_hash: false,
-                };
                 live.push(InPlay {
                     set,
                     order,
-                    live: live_rule,
+                    live: Live::new(rule),
                 });
             }
         }
@@ -168,7 +164,7 @@ impl<'a> Walk<'a> {
         end: Option<Value<Vec<Answer>>>,
     ) -> Result<Node<Vec<Answer>>, TooManySteps> {
         self.spend(1 + live.len() / 8)?;
-        if live.iter().all(|in_play| in_play.live.past_hash) {
+        if live.iter().all(|in_play| in_play.live.is_past_hash()) {
             // Whatever follows, the same rules match.
             let all = self.value(live, depth);
             let end = end.unwrap_or_else(|| all.clone());
@@ -195,12 +191,13 @@ impl<'a> Walk<'a> {
         for &in_play in live {
             let rule: &'a BoundRule = in_play.live.rule;
             match rule.levels.get(depth) {
-                Some(Level::Literal(word)) if !in_play.live.past_hash => {
+                Some(Level::Literal(word)) if !in_play.live.is_past_hash() => {
                     let rules = by_word.entry(Symbol::Literal(word)).or_default();
                     rules.push(in_play);
                 }
                 level => {
-                    if let (Some(Level::Prefix(word)), false) = (level, in_play.live.past_hash) {
+                    if let (Some(Level::Prefix(word)), false) = (level, in_play.live.is_past_hash())
+                    {
                         by_word.entry(Symbol::Behind(word)).or_default();
                     }
                     common.push(in_play);
@@ -246,7 +243,7 @@ impl<'a> Walk<'a> {
         let mut why = BTreeSet::new();
         let matching = |set: usize| {
             let of_set = live.iter().filter(move |in_play| in_play.set == set);
-            let ends = of_set.filter(|in_play| in_play.live.ends_at(depth));
+            let ends = of_set.filter(|in_play| is_matched(&in_play.live, depth));
             ends.map(|in_play| in_play.live.rule)
         };
         let is_reserved = self.reserved.is_some_and(|rules| {

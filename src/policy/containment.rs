@@ -29,17 +29,19 @@ pub(crate) struct NotContained {
 #[derive(Clone, Copy)]
 pub(super) struct Live<'a> {
     pub(super) rule: &'a BoundRule,
-    pub(super) past_hash: bool,
+    past_hash: bool,
 }
 
-impl Live<'_> {
-    /// Whether the rule matches topics that end behind so many levels.
-    pub(super) fn ends_at(&self, depth: usize) -> bool {
-        let levels = &self.rule.levels;
+impl<'a> Live<'a> {
+    pub(super) fn new(rule: &'a BoundRule) -> Self {
+        Self {
+            rule,
+            past_hash: false,
+        }
+    }
+
+    pub(super) fn is_past_hash(&self) -> bool {
         self.past_hash
-            || levels.len() == depth
-            // `a/#` also matches `a`.
-            || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
     }
 }
 
@@ -82,10 +84,7 @@ pub(crate) fn contained(
         live: rules
             .in_order()
             .filter(|rule| rule.matters(wanted))
-            .map(|rule| Live {
-                rule,
-                past_hash: false,
-            })
+            .map(Live::new)
             .collect(),
     });
     let proof = Proof {
@@ -149,21 +148,25 @@ fn is_empty_name(state: &State<'_>) -> bool {
     matches!(state.path.as_slice(), [Symbol::Literal("")])
 }
 
-/// The words that rules in play name at this level. At the first one a wildcard of the filter does
-/// not reach those that begin with `$`.
+/// The words that rules in play name at this level.
+fn named_words<'a>(live: &[Live<'a>], depth: usize) -> impl Iterator<Item = Symbol<'a>> {
+    let live = live.iter().filter(|live| !live.past_hash);
+    live.filter_map(move |live| match live.rule.levels.get(depth)? {
+        Level::Literal(word) => Some(Symbol::Literal(word)),
+        Level::Prefix(word) => Some(Symbol::Behind(word)),
+        Level::Plus | Level::Hash => None,
+    })
+}
+
+/// Words to be tried where the filter has a wildcard: at the first level it does not reach those that
+/// begin with `$`.
 fn alphabet<'a>(state: &State<'a>) -> SmallVec<[Symbol<'a>; 16]> {
     let depth = state.path.len();
-    let mut words: SmallVec<[Symbol<'a>; 16]> = state
-        .live
-        .iter()
-        .filter(|live| !live.past_hash)
-        .filter_map(|live| match live.rule.levels.get(depth)? {
-            Level::Literal(word) => Some((&**word, Symbol::Literal(word))),
-            Level::Prefix(word) => Some((&**word, Symbol::Behind(word))),
-            Level::Plus | Level::Hash => None,
+    let mut words: SmallVec<[Symbol<'a>; 16]> = named_words(&state.live, depth)
+        .filter(|symbol| match symbol {
+            Symbol::Literal(word) | Symbol::Behind(word) => depth > 0 || !word.starts_with('$'),
+            Symbol::Fresh => true,
         })
-        .filter(|(word, _)| depth > 0 || !word.starts_with('$'))
-        .map(|(_, symbol)| symbol)
         .collect();
     words.sort_unstable();
     words.dedup();
@@ -218,6 +221,15 @@ pub(super) fn step<'a>(live: Live<'a>, depth: usize, symbol: Symbol<'_>) -> Opti
     })
 }
 
+/// Whether a rule that is still in play matches a topic that ends here.
+pub(super) fn is_matched(live: &Live<'_>, depth: usize) -> bool {
+    let levels = &live.rule.levels;
+    live.past_hash
+        || levels.len() == depth
+        // `a/#` also matches `a`.
+        || (levels.len() == depth + 1 && levels.last() == Some(&Level::Hash))
+}
+
 /// What is to be proved.
 struct Proof<'a> {
     rules: &'a Rules,
@@ -229,7 +241,7 @@ impl Proof<'_> {
     /// Asks the rules about the topics that end here.
     fn check_end(&self, state: &State<'_>) -> Result<(), NotContained> {
         let depth = state.path.len();
-        let matching = state.live.iter().filter(|live| live.ends_at(depth));
+        let matching = state.live.iter().filter(|live| is_matched(live, depth));
         let rules = matching.map(|live| live.rule);
         match self.rules.decide_among(self.wanted, rules) {
             Decided::Allowed(_) => Ok(()),

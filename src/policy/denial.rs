@@ -86,6 +86,7 @@ deny_reasons! {
     TokenClaims, "token_claims", BAD_USER_NAME_OR_PASSWORD, "a claim of the token is missing or not what is asked for";
     TokenExpired, "token_expired", BAD_USER_NAME_OR_PASSWORD, "the token is not valid any more, or not yet";
     TokenRevoked, "token_revoked", BAD_USER_NAME_OR_PASSWORD, "the token or its subject was revoked";
+    TokenReplayed, "token_replayed", BAD_USER_NAME_OR_PASSWORD, "the token is in use, or was used, elsewhere";
     BadAuthMethod, "auth_method", BAD_AUTHENTICATION_METHOD, "the authentication method is not offered";
     ClientIdRefused, "client_id", CLIENT_IDENTIFIER_NOT_VALID, "the client id is not accepted";
     ClientIdPrefix, "client_id_prefix", NOT_AUTHORIZED, "the client id does not begin with the configured prefix";

@@ -226,6 +226,11 @@ impl Rights {
         self.rules.as_ref()
     }
 
+    /// Whether some rule grants to subscribe alone.
+    pub(crate) fn has_subscribe(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.has_subscribe)
+    }
+
     /// Whether what may be published to a topic depends on the QoS.
     pub(super) fn limits_qos(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| rules.limits_qos)
@@ -315,8 +320,8 @@ impl Rights {
     }
 
     /// The same decision as [`Rights::publish`], with its reasons.
-    pub fn explain_publish(&self, topic: &str) -> Explanation {
-        match self.publish(topic, QoS::AtMostOnce) {
+    pub fn explain_publish(&self, topic: &str, qos: QoS) -> Explanation {
+        match self.publish(topic, qos) {
             Ok(rule) => Explanation {
                 allowed: true,
                 rule,
@@ -334,10 +339,10 @@ impl Rights {
 
     /// The same decision as [`Rights::subscribe`], with its reasons and, for a refusal, a topic that
     /// would have been read without a right.
-    pub fn explain_subscribe(&self, filter: &TopicFilter) -> Explanation {
-        let proof = self.prove(filter.as_str(), QoS::AtMostOnce, &mut { STEP_BUDGET });
+    pub fn explain_subscribe(&self, filter: &TopicFilter, qos: QoS) -> Explanation {
+        let proof = self.prove(filter.as_str(), qos, &mut { STEP_BUDGET });
         let witness = proof.err().and_then(|found| found.witness);
-        match self.subscribe(filter, QoS::AtMostOnce) {
+        match self.subscribe(filter, qos) {
             Ok(granted) => Explanation {
                 allowed: true,
                 // For a filter without wildcards one rule decides; else it may be several.
@@ -362,7 +367,7 @@ impl Rights {
 /// `$SYS` is the broker's own, `$CONTROL` is not served, `$share` is no place to publish to, and under
 /// `$me` the broker tells each client what is for it alone.
 /// A bridge of mosquitto announces its state under `$SYS/broker/connection/<name>/state`.
-fn is_closed_for_writing(topic: &str) -> bool {
+pub(super) fn is_closed_for_writing(topic: &str) -> bool {
     let Some(rest) = topic.strip_prefix('$') else {
         return false;
     };

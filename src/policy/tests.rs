@@ -84,7 +84,7 @@ fn a_deny_inside_a_grant_refuses_what_covers_it_and_names_its_line() {
         .expect_err("covers the secret");
     assert_eq!(denial.reason, DenyReason::Wildcard);
     assert_eq!(denial.rule.expect("a rule").to_string(), "acl.conf:3");
-    let explained = rights.explain_subscribe(&filter("a/+"));
+    let explained = rights.explain_subscribe(&filter("a/+"), QoS::AtMostOnce);
     assert_eq!(explained.witness.as_deref(), Some("a/secret"));
 }
 

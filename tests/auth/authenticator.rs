@@ -349,6 +349,7 @@ fn methods_are_a_closed_set() {
             "password",
             "scram",
             "token",
+            "introspection",
             "certificate",
             "unchecked",
             "none"

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use portcullis::auth::Secret;
 use portcullis::auth::jwt::{
-    JwtProblem, JwtSettings, KeyError, KeySet, MAX_TOKEN_BYTES, Revoked, Verified,
+    JwtProblem, JwtSettings, KeyError, KeySet, MAX_TOKEN_BYTES, Replay, Revoked, Verified,
     looks_like_a_token, name,
 };
 use portcullis::message::Grants;
@@ -62,6 +62,8 @@ fn settings(keys: KeySet) -> JwtSettings {
         client_id_claim: None,
         groups_claim: None,
         acl_claim: None,
+        remote: None,
+        replay: Replay::Off,
         clock_skew_s: 60,
         max_lifetime_s: None,
         require_jti: false,

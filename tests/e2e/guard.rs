@@ -258,7 +258,7 @@ fn explain_says_what_the_gate_says_and_names_the_rule() {
     let conf = site.path_text("portcullis.conf");
     let explain = |action: &str, topic: &str| {
         let arguments = [
-            "explain", "-c", &conf, "--user", "alice", "--client", "a", action, topic,
+            "acl", "explain", "-c", &conf, "--user", "alice", "--client", "a", action, topic,
         ];
         site.run(&arguments)
     };

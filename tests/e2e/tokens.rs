@@ -366,3 +366,51 @@ fn a_secret_serves_in_the_place_of_keys_and_not_beside_them() {
         ended.err
     );
 }
+
+#[test]
+fn a_token_is_used_by_one_client_at_a_time_where_that_is_asked() {
+    let issuer = Issuer::new();
+    let site = site(
+        &issuer,
+        "jwt_replay per_connection\nauth_failure_delay_ms 0 0",
+    );
+    let broker = site.start();
+    let token = issuer.token("alice", 600, &json!({"jti": "t-1"}));
+    let (first, _) = Raw::hello(site.plain, &hello(5, "a", "", &token));
+    assert_eq!(Raw::refused(site.plain, &hello(5, "b", "", &token)), 0x86);
+    broker.audited("authentication_failure", |line| {
+        line["reason"] == "token_replayed"
+    });
+    // The same client takes its own session over, and another one may have it when that is gone.
+    let (mut again, _) = Raw::hello(site.plain, &hello(5, "a", "", &token));
+    drop(first);
+    again.expect_silence();
+    again.disconnect();
+    eventually("the token is free", || {
+        let mut raw = Raw::plain(site.plain, 5);
+        raw.send(&hello(5, "b", "", &token).encode());
+        (raw.receive().body[1] == 0).then_some(())
+    });
+    let nameless = issuer.token("alice", 600, &json!({}));
+    assert_eq!(
+        Raw::refused(site.plain, &hello(5, "c", "", &nameless)),
+        0x86
+    );
+}
+
+#[test]
+fn a_token_is_used_once_where_that_is_asked_whatever_is_reloaded() {
+    let issuer = Issuer::new();
+    let site = site(&issuer, "jwt_replay single_use\nauth_failure_delay_ms 0 0");
+    let broker = site.start();
+    let token = issuer.token("alice", 600, &json!({"jti": "t-1"}));
+    let (mut first, _) = Raw::hello(site.plain, &hello(5, "a", "", &token));
+    broker.reload();
+    first.expect_silence();
+    first.disconnect();
+    for id in ["a", "b"] {
+        assert_eq!(Raw::refused(site.plain, &hello(5, id, "", &token)), 0x86);
+    }
+    let other = issuer.token("alice", 600, &json!({"jti": "t-2"}));
+    Raw::hello(site.plain, &hello(5, "a", "", &other));
+}

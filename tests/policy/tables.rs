@@ -218,7 +218,7 @@ impl Table {
         let filter = SubscriptionFilter::parse(filter)
             .expect("a valid filter")
             .filter;
-        let explained = rights.explain_subscribe(&filter);
+        let explained = rights.explain_subscribe(&filter, QoS::AtMostOnce);
         if let Some(witness) = &explained.witness {
             // What it shows is so: the filter matches it, and it may not be read.
             assert!(matches(filter.as_str(), witness), "{witness}");

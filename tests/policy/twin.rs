@@ -11,22 +11,22 @@ use std::sync::Arc;
 
 use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Policy, Principal, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, Rights, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter};
 
 /// `z` stands in no rule: it is any other word. `$s` only matters as a first level.
 const WORDS: [&str; 6] = ["a", "b", "ab", "", "z", "$s"];
 const LEVELS: usize = 3;
 const TOPIC_LEVELS: usize = LEVELS + 1;
-pub(super) const FILTER_WORDS: [&str; 7] = ["a", "b", "ab", "", "+", "#", "$s"];
+const FILTER_WORDS: [&str; 7] = ["a", "b", "ab", "", "+", "#", "$s"];
 /// In patterns of mosquitto's: the client is user `a` with the id `b`.
 const PATTERN_WORDS: [&str; 9] = ["a", "b", "ab", "", "+", "#", "$s", "%u", "%c"];
 /// In version 2.
-pub(super) const WORDS_2: [&str; 12] = [
+const WORDS_2: [&str; 12] = [
     "a", "b", "ab", "", "+", "#", "$s", "%u", "%c", "%u%c", "a*", "%u*",
 ];
-pub(super) const USERNAME: &str = "a";
-pub(super) const CLIENT_ID: &str = "b";
+const USERNAME: &str = "a";
+const CLIENT_ID: &str = "b";
 
 /// A set of topics.
 #[derive(Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ fn in_order(world: &mut World, lists: &[&[(&str, String)]]) -> Obvious {
     Obvious { read, write }
 }
 
-pub(super) fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     let mut text = format!("user {USERNAME}\n");
     let (mut own, mut patterns) = (Vec::new(), Vec::new());
     for _ in 0..=choices.below(6) {
@@ -200,7 +200,7 @@ pub(super) fn mosquittos(choices: &mut Choices, world: &mut World) -> (String, O
     (text, in_order(world, &[&own, &patterns]))
 }
 
-pub(super) fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     let sections = [
         ("all", true),
         ("user a", true),
@@ -237,19 +237,27 @@ pub(super) fn version_2(choices: &mut Choices, world: &mut World) -> (String, Ob
     (text, in_order(world, &[&rules]))
 }
 
-fn check(choices: &mut Choices, world: &mut World) {
-    let (acl, obvious) = match choices.below(2) {
+pub(super) fn some_file(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+    match choices.below(2) {
         0 => mosquittos(choices, world),
         _ => version_2(choices, world),
-    };
-    let file = AclFile::parse("acl", &acl).unwrap_or_else(|errors| panic!("{acl}{errors:?}"));
+    }
+}
+
+pub(super) fn bound(acl: &str) -> Rights {
+    let file = AclFile::parse("acl", acl).unwrap_or_else(|errors| panic!("{acl}{errors:?}"));
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     let groups = [Arc::from("g")].into();
     let principal = Principal {
         groups: Some(&groups),
         ..Principal::new(Some(USERNAME), CLIENT_ID)
     };
-    let rights = policy.bind(&principal, 0);
+    policy.bind(&principal, 0)
+}
+
+fn check(choices: &mut Choices, world: &mut World) {
+    let (acl, obvious) = some_file(choices, world);
+    let rights = bound(&acl);
     for _ in 0..4 {
         let index = choices.below(world.topics.len());
         let topic = &world.topics[index];

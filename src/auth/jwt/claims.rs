@@ -43,7 +43,7 @@ pub struct Claims {
 
 impl Claims {
     /// Reads them, each of its type or not at all.
-    pub(super) fn read(
+    pub(in crate::auth) fn read(
         object: &Map<String, Value>,
         settings: &JwtSettings,
     ) -> Result<Self, JwtProblem> {
@@ -83,7 +83,11 @@ impl Claims {
     }
 
     /// Whether they are what the operator asks for, at `now_s`.
-    pub(super) fn check(&self, settings: &JwtSettings, now_s: u64) -> Result<(), JwtProblem> {
+    pub(in crate::auth) fn check(
+        &self,
+        settings: &JwtSettings,
+        now_s: u64,
+    ) -> Result<(), JwtProblem> {
         if let Some(issuer) = &settings.issuer
             && self.issuer.as_deref() != Some(issuer)
         {

@@ -194,6 +194,18 @@ impl KeySet {
         self.keys.is_empty()
     }
 
+    /// Whether a key has this name.
+    pub(super) fn has_named(&self, name: &str) -> bool {
+        self.keys
+            .iter()
+            .any(|key| key.name.as_deref() == Some(name))
+    }
+
+    /// Whether every key of the other set is one of these.
+    pub fn has_all_of(&self, other: &Self) -> bool {
+        other.keys.iter().all(|key| self.contains(key.id))
+    }
+
     /// Whether the key is one of these.
     pub fn contains(&self, id: KeyId) -> bool {
         self.keys.iter().any(|key| key.id == id)

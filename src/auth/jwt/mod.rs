@@ -6,6 +6,7 @@
 
 mod claims;
 mod keys;
+mod replay;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,10 +19,12 @@ use serde_json::{Map, Value};
 
 use crate::policy::DenyReason;
 
+use super::remote::RemoteKeys;
 use super::strict_json;
 
 pub use claims::Claims;
 pub use keys::{KeyError, KeyId, KeySet};
+pub use replay::{Lease, Replay, Replays};
 
 /// Longest token, in bytes: twice what identity providers issue with many groups.
 pub const MAX_TOKEN_BYTES: usize = 8_192;
@@ -33,6 +36,8 @@ const MAX_KEY_ID_BYTES: usize = 256;
 pub struct JwtSettings {
     /// `jwt_public_key`, `jwt_jwks_file`, `jwt_secret_file`, `jwt_secret_env`.
     pub keys: KeySet,
+    /// `jwt_jwks_url`.
+    pub remote: Option<Arc<RemoteKeys>>,
     /// `jwt_algorithms`; those that the keys allow if it names none.
     pub algorithms: Vec<Algorithm>,
     /// `jwt_issuer`: what `iss` must be.
@@ -55,6 +60,8 @@ pub struct JwtSettings {
     pub require_jti: bool,
     /// `jwt_revoked_file`.
     pub revoked: Revoked,
+    /// `jwt_replay`.
+    pub replay: Replay,
 }
 
 /// Tokens and subjects that are not to be taken any more.
@@ -122,6 +129,8 @@ pub enum JwtProblem {
     Expired,
     /// Its `jti` or `sub` is in the file of revoked ones.
     Revoked,
+    /// The keys that it could be verified with cannot be read.
+    Unavailable,
 }
 
 impl From<JwtProblem> for DenyReason {
@@ -132,6 +141,7 @@ impl From<JwtProblem> for DenyReason {
             JwtProblem::Claims => Self::TokenClaims,
             JwtProblem::Expired => Self::TokenExpired,
             JwtProblem::Revoked => Self::TokenRevoked,
+            JwtProblem::Unavailable => Self::AuthUnavailable,
         }
     }
 }
@@ -205,15 +215,19 @@ impl JwtSettings {
         if signature.is_empty() || URL_SAFE_NO_PAD.decode(signature).is_err() {
             return Err(JwtProblem::Malformed);
         }
-        let key = self
-            .keys
-            .candidates(algorithm, header.key_id.as_deref())
-            .find(|key| {
-                let verified =
-                    crypto::verify(signature, signed.as_bytes(), &key.decoding, algorithm);
-                verified.unwrap_or(false)
-            })
-            .ok_or(JwtProblem::Signature)?;
+        let signer = |keys: &KeySet| {
+            keys.candidates(algorithm, header.key_id.as_deref())
+                .find(|key| {
+                    let verified =
+                        crypto::verify(signature, signed.as_bytes(), &key.decoding, algorithm);
+                    verified.unwrap_or(false)
+                })
+                .map(|key| key.id)
+        };
+        let key = match signer(&self.keys) {
+            Some(key) => key,
+            None => self.remote_signer(header.key_id.as_deref(), signer)?,
+        };
         // Nothing of the payload is looked at before its signature.
         let claims = Claims::read(&object(payload)?, self)?;
         claims.check(self, now_s)?;
@@ -223,10 +237,40 @@ impl JwtSettings {
         Ok(Verified {
             username: Arc::clone(&claims.username),
             claims,
-            key: key.id,
+            key,
             algorithm,
             names: self.names(),
         })
+    }
+
+    /// The key of the set at a URL that has signed a token.
+    fn remote_signer(
+        &self,
+        key_id: Option<&str>,
+        signer: impl FnOnce(&KeySet) -> Option<KeyId>,
+    ) -> Result<KeyId, JwtProblem> {
+        let Some(remote) = &self.remote else {
+            return Err(JwtProblem::Signature);
+        };
+        let Some(keys) = remote.current() else {
+            // Nobody can say whether it is good.
+            return Err(JwtProblem::Unavailable);
+        };
+        if let Some(key) = signer(&keys) {
+            return Ok(key);
+        }
+        if key_id.is_some_and(|id| !keys.has_named(id)) {
+            remote.want_newer();
+        }
+        Err(JwtProblem::Signature)
+    }
+
+    fn has_key(&self, key: KeyId) -> bool {
+        let remote = self.remote.as_ref();
+        self.keys.contains(key)
+            || remote
+                .and_then(|remote| remote.last())
+                .is_some_and(|keys| keys.contains(key))
     }
 
     fn names(&self) -> ClaimNames {
@@ -241,7 +285,7 @@ impl JwtSettings {
     /// Whether a token that was good under older settings would be good under these, and mean the
     /// same: of the claims that were not read then nothing is known.
     pub fn still_takes(&self, verified: &Verified, now_s: u64) -> bool {
-        self.keys.contains(verified.key)
+        self.has_key(verified.key)
             && self.algorithms.contains(&verified.algorithm)
             && verified.names == self.names()
             && verified.claims.check(self, now_s).is_ok()
@@ -274,6 +318,19 @@ pub const ALGORITHMS: [Algorithm; 12] = [
     Algorithm::HS256,
     Algorithm::HS384,
     Algorithm::HS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
+
+/// Those of keys that may be known to everybody.
+pub const PUBLIC_ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
     Algorithm::RS512,

@@ -71,11 +71,11 @@ pub(super) static DIRECTIVES: &[Directive] = &[
             "Who is in which group: `group NAME` lines, each followed by `user NAME` lines. Rules for groups stand \
              in ACL files of version 2. Re-read on reload.",
         ),
-    Directive::security("auth_provider", "password|jwt|certificate|scram", Value::Parsed(auth_provider))
+    Directive::security("auth_provider", "password|jwt|certificate|scram|introspection", Value::Parsed(auth_provider))
         .own()
         .section(Section::Access)
         .repeat(Repeat::Accumulates)
-        .unset("certificate alone where it is the identity; else jwt, password, scram, as far as configured")
+        .unset("certificate alone where it is the identity; else jwt, password, scram, introspection, as far as configured")
         .example("certificate")
     .meaning(
             "Who is asked who a client is, one a line, in this order. The first that knows the client decides; \

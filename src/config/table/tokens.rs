@@ -1,6 +1,6 @@
 //! JSON Web Tokens as user names and passwords.
 
-use crate::auth::jwt;
+use crate::auth::jwt::{self, Replay};
 use crate::config::directive::{Directive, Repeat, Section};
 use crate::config::lexer::Line;
 use crate::config::settings::SecurityGroup;
@@ -27,6 +27,105 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .example("/etc/portcullis/jwks.json")
     .meaning("As jwt_public_key: a JSON Web Key Set, whose keys are chosen by `kid`. Re-read on reload."),
+    Directive::security("jwt_jwks_url", "URL", Value::Text(|group, url| group.tokens.jwks_url = Some(url)))
+        .own()
+        .section(Section::Access)
+        .example("https://issuer.example.org/.well-known/jwks.json")
+    .meaning(
+            "As jwt_jwks_file, read over HTTPS in the background. Until it was read once, and when it is older than \
+             jwt_jwks_stale, tokens are refused as not available (0x88). A token with an unknown `kid` has it read \
+             again, at most each ten seconds. The connections of a key that disappears from it end.",
+        ),
+    Directive::security("jwt_jwks_cafile", "PATH", Value::Path(|group, path| group.tokens.jwks_cafile = Some(path)))
+        .own()
+        .section(Section::Access)
+        .unset("the system's CA certificates")
+        .example("/etc/portcullis/issuer-ca.crt")
+        .meaning("Who may have signed the certificate of the key set's server."),
+    Directive::security("jwt_jwks_refresh", "SECONDS", Value::Int(10..=86_400, |group, value| {
+        group.tokens.jwks_refresh = seconds(value);
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("300")
+    .meaning("How often the key set at a URL is read again."),
+    Directive::security("jwt_jwks_stale", "SECONDS", Value::Int(60..=2_592_000, |group, value| {
+        group.tokens.jwks_stale = seconds(value);
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("86400")
+    .meaning("How old the last good key set may be while its server does not answer."),
+    Directive::security("introspection_url", "URL", Value::Text(|group, url| group.introspection.url = Some(url)))
+        .own()
+        .section(Section::Access)
+        .example("https://issuer.example.org/oauth2/introspect")
+    .meaning(
+            "OAuth 2.0 Token Introspection (RFC 7662): the issuer is asked what the password of a client is worth, if \
+             no provider before knows it. Whatever is not a definite yes refuses the client. Issuer, audience, groups \
+             and rules are looked at as in tokens (jwt_issuer and so on).",
+        ),
+    Directive::security("introspection_client_id", "TEXT", Value::Parsed(|group, line| {
+        let id = text(line)?;
+        id.clone_into(&mut group.introspection.client_id);
+        Ok(id.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .default("portcullis")
+    .meaning("As whom the broker asks, in HTTP Basic."),
+    Directive::security("introspection_client_secret_file", "PATH", Value::Path(|group, path| {
+        group.introspection.client_secret_file = Some(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("/etc/portcullis/introspection.secret")
+    .meaning("The broker's own secret. Hardened refuses a file that group or world can read. Re-read on reload."),
+    Directive::security("introspection_client_secret_env", "NAME", Value::Text(|group, name| {
+        group.introspection.client_secret_env = Some(name);
+    }))
+    .own()
+    .section(Section::Access)
+    .example("INTROSPECTION_SECRET")
+    .meaning("As introspection_client_secret_file: the environment variable that holds it."),
+    Directive::security("introspection_cafile", "PATH", Value::Path(|group, path| {
+        group.introspection.cafile = Some(path);
+    }))
+    .own()
+    .section(Section::Access)
+    .unset("the system's CA certificates")
+    .example("/etc/portcullis/issuer-ca.crt")
+    .meaning("Who may have signed the certificate of the issuer's server."),
+    Directive::security("introspection_cache", "SECONDS", Value::Int(0..=86_400, |group, value| {
+        group.introspection.cache = seconds(value);
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("300")
+    .meaning(
+        "How long a yes is remembered, never past the token's end; a no for ten seconds at most. The connection of a \
+         token whose answer names no end is over after this time.",
+    ),
+    Directive::security("introspection_timeout", "SECONDS", Value::Int(1..=60, |group, value| {
+        group.introspection.timeout = seconds(value);
+    }))
+    .own()
+    .section(Section::Access)
+    .unit("seconds")
+    .default("5")
+    .meaning("How long an answer may take. After five failures in a row nobody is asked for half a minute."),
+    Directive::security("introspection_username_claim", "NAME", Value::Parsed(|group, line| {
+        let name = text(line)?;
+        name.clone_into(&mut group.introspection.username_claim);
+        Ok(name.to_owned())
+    }))
+    .own()
+    .section(Section::Access)
+    .default("username")
+    .meaning("The field of the answer that is the user name."),
     Directive::security("jwt_secret_file", "PATH", Value::Path(|group, path| {
         group.tokens.secret_file = Some(path);
     }))
@@ -133,6 +232,19 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .default("false")
     .meaning("true: a token without `jti` is refused, so that each can be revoked by itself."),
+    Directive::security("jwt_replay", "off|per_connection|single_use", Value::Choice(
+        &["off", "per_connection", "single_use"],
+        |group, index| {
+            group.tokens.replay = [Replay::Off, Replay::PerConnection, Replay::SingleUse][index];
+        },
+    ))
+    .own()
+    .section(Section::Access)
+    .default("off")
+    .meaning(
+        "How often a token may be used: as often as one likes, by one client id at a time, or once until it is over. \
+         Tokens then need a `jti`. At most 100000 are remembered; above, new ones are refused as busy.",
+    ),
     Directive::security("jwt_revoked_file", "PATH", Value::Path(|group, path| {
         group.tokens.revoked_file = Some(path);
     }))

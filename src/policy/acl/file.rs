@@ -12,6 +12,7 @@ use crate::policy::Principal;
 use crate::topic::{TopicError, check_filter, level_count};
 
 use super::level::{Level, Levels, Name, Part, Template};
+use super::lint;
 use super::rule::{Access, Place, Rule};
 use super::version2::{self, Include};
 
@@ -42,6 +43,19 @@ pub struct AclWarning {
     pub line: u32,
     /// What it means.
     pub message: String,
+}
+
+impl AclWarning {
+    /// Whether rules may mean something else than whoever wrote them thinks: an error where the
+    /// profile is hardened.
+    pub fn is_dangerous(&self) -> bool {
+        self.name != lint::NOT_COMPARED
+    }
+
+    /// Whether it is a grant that beats the deny of a pattern, as it cannot in version 2.
+    pub fn is_grant_that_beats_deny(&self) -> bool {
+        self.name == lint::GRANT_BEATS_DENY
+    }
 }
 
 /// In which order rules are asked.
@@ -78,6 +92,8 @@ pub struct AclFile {
     pub(crate) files: Arc<[Arc<str>]>,
     /// Where the included files are.
     pub(crate) included: Vec<Arc<str>>,
+    /// Where each file is that has a name in `files`, but for the first.
+    pub(super) paths: Vec<Arc<str>>,
     pub(crate) order: Order,
     pub(crate) anonymous: Vec<Rule>,
     pub(crate) users: HashMap<Box<str>, Vec<Rule>>,
@@ -95,6 +111,7 @@ impl AclFile {
         Self {
             files: [Arc::from(name)].into(),
             included: Vec::new(),
+            paths: Vec::new(),
             order,
             anonymous: Vec::new(),
             users: HashMap::new(),
@@ -125,9 +142,17 @@ impl AclFile {
         text: &str,
         include: &mut Include<'_>,
     ) -> Result<Self, Vec<AclError>> {
-        if version2::is_for(text) {
-            return version2::parse(name, text, include);
-        }
+        let mut file = if version2::is_for(text) {
+            version2::parse(name, text, include)
+        } else {
+            Self::parse_mosquittos(name, text)
+        }?;
+        let found = lint::findings(&file);
+        file.warnings.extend(found);
+        Ok(file)
+    }
+
+    fn parse_mosquittos(name: &str, text: &str) -> Result<Self, Vec<AclError>> {
         let mut parser = Parser {
             file: Self::empty(name, Order::Mosquitto),
             user: None,
@@ -154,9 +179,38 @@ impl AclFile {
         self.files.first().map_or("", |name| name)
     }
 
+    /// Whether it is mosquitto's, not of version 2.
+    pub fn is_mosquittos(&self) -> bool {
+        self.order == Order::Mosquitto
+    }
+
+    /// The path of the included file that something stands in.
+    pub(super) fn path(&self, place: Place) -> Option<Arc<str>> {
+        let index = usize::from(place.file).checked_sub(1)?;
+        self.paths.get(index).cloned()
+    }
+
     /// Where the files are that it includes.
     pub fn included(&self) -> &[Arc<str>] {
         &self.included
+    }
+
+    /// The users that have rules of their own, in no order.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(|name| &**name)
+    }
+
+    /// The groups that have rules, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(|name| &**name)
+    }
+
+    /// The Client Identifiers that have rules, those that are beginnings with a `*`.
+    pub fn clients(&self) -> impl Iterator<Item = String> {
+        let star = |client: &ClientRules| if client.is_prefix { "*" } else { "" };
+        self.clients
+            .iter()
+            .map(move |client| format!("{}{}", client.id, star(client)))
     }
 
     /// The rules for one user, or for anonymous clients.

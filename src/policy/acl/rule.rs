@@ -70,13 +70,13 @@ impl Access {
 
     /// Whether it grants what is wanted, the QoS aside.
     pub(crate) fn grants(self, wanted: Wanted) -> bool {
-        match (self, wanted) {
+        matches!(
+            (self, wanted),
             (Self::ReadWrite, _)
-            | (Self::Write, Wanted::Write(_))
-            | (Self::Read, Wanted::Read(_) | Wanted::Subscribe(_))
-            | (Self::Subscribe, Wanted::Subscribe(_)) => true,
-            _ => false,
-        }
+                | (Self::Write, Wanted::Write(_))
+                | (Self::Read, Wanted::Read(_) | Wanted::Subscribe(_))
+                | (Self::Subscribe, Wanted::Subscribe(_))
+        )
     }
 }
 

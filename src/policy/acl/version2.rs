@@ -30,7 +30,7 @@ use super::level::{Level, Levels, Name, Part, Template};
 use super::rule::{Access, Place, Rule};
 
 /// The first line.
-const HEADER: &str = "#!acl 2";
+pub(super) const HEADER: &str = "#!acl 2";
 /// Files included by files included by the file.
 const MAX_DEPTH: usize = 8;
 /// Most files of one ACL.
@@ -355,6 +355,7 @@ impl Parser<'_, '_> {
         let file = self.file;
         self.file = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
         self.names.push(included.name.into());
+        self.acl.paths.push(Arc::clone(&included.path));
         self.open.push(included.path);
         self.lines(&included.text);
         self.open.pop();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::policy::RuleId;
-use crate::policy::acl::Place;
+use crate::policy::acl::{Place, literal};
 
 use super::TooManySteps;
 use super::tree::{Node, Split, Value, Word};
@@ -358,12 +358,8 @@ fn written(filter: &[Step]) -> String {
     let levels = filter.iter().map(|step| match step {
         Step::Any => "+".to_owned(),
         Step::Rest => "#".to_owned(),
-        Step::Word(Word::Is(word)) => quoted(word),
-        Step::Word(Word::Begins(word)) => format!("{}*", quoted(word)),
+        Step::Word(Word::Is(word)) => literal(word),
+        Step::Word(Word::Begins(word)) => format!("{}*", literal(word)),
     });
     levels.collect::<Vec<_>>().join("/")
-}
-
-fn quoted(word: &str) -> String {
-    word.replace('%', "%%").replace('*', "%*")
 }

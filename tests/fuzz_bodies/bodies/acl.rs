@@ -54,7 +54,7 @@ fn placed(text: &str, line: u32) {
 
 fn judge(rights: &Rights) {
     for topic in TOPICS {
-        let explained = rights.explain_publish(topic);
+        let explained = rights.explain_publish(topic, QoS::AtMostOnce);
         assert_eq!(
             explained.allowed,
             rights.publish(topic, QoS::AtMostOnce).is_ok()
@@ -62,7 +62,7 @@ fn judge(rights: &Rights) {
     }
     for text in FILTERS {
         let filter = TopicFilter::parse(text).expect("it is written above");
-        let explained = rights.explain_subscribe(&filter);
+        let explained = rights.explain_subscribe(&filter, QoS::AtMostOnce);
         if explained.allowed {
             for topic in TOPICS.iter().filter(|topic| obviously_matches(text, topic)) {
                 assert!(rights.deliver(topic).is_ok(), "{topic} by {text}");

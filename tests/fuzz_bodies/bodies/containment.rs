@@ -82,7 +82,7 @@ pub(super) fn run(data: &[u8]) {
     }
     let granted = rights.subscribe(&filter, QoS::AtMostOnce).is_ok();
     assert_eq!(granted, all_granted, "{wanted} under\n{acl}");
-    match rights.explain_subscribe(&filter).witness {
+    match rights.explain_subscribe(&filter, QoS::AtMostOnce).witness {
         None => assert!(granted, "{wanted} under\n{acl}"),
         Some(witness) => {
             assert!(!granted);
