@@ -349,6 +349,7 @@ fn origin_of<'a>(settings: &'a config::TlsSettings, file: &Path) -> &'a Origin {
         Some(&settings.keyfile),
         settings.cafile.as_ref(),
         settings.crlfile.as_ref(),
+        settings.ocsp_file.as_ref(),
         settings.capath.as_ref(),
     ];
     named
@@ -408,6 +409,7 @@ fn tls_settings(settings: &config::TlsSettings) -> TlsSettings {
         cafile: path(&settings.cafile),
         capath: path(&settings.capath),
         crlfile: path(&settings.crlfile),
+        ocsp_file: path(&settings.ocsp_file),
         require_certificate: settings.require_certificate,
         request_certificate: settings.request_certificate,
         tls12: settings.minimum_version == TlsVersion::Tls12,
@@ -550,6 +552,7 @@ fn listener_state(
     let authenticator = AuthenticatorSettings {
         allow_anonymous: listener.security.allow_anonymous,
         providers: providers(&listener.security),
+        pins: listener.security.pins.clone(),
         certificate_groups: listener.certificate_groups,
         identity: listener
             .certificate_identity
@@ -688,6 +691,19 @@ pub(crate) fn certificates(settings: &Settings, files: &Files) -> Vec<(String, i
                 listener.bind.to_string(),
                 tls.as_ref()?.certificate.not_after,
             ))
+        })
+        .collect()
+}
+
+/// When the OCSP response of each listener that has one is too old.
+pub(crate) fn ocsp_responses(settings: &Settings, files: &Files) -> Vec<(String, i64)> {
+    settings
+        .listeners
+        .iter()
+        .zip(&files.tls)
+        .filter_map(|(listener, tls)| {
+            let until = tls.as_ref()?.certificate.ocsp_next_update?;
+            Some((listener.bind.to_string(), until))
         })
         .collect()
 }

@@ -204,6 +204,8 @@ impl Running {
         );
         self.metrics
             .set_certificates(&generation::certificates(settings, files));
+        self.metrics
+            .set_ocsp_responses(&generation::ocsp_responses(settings, files));
         let counts: Vec<(&str, i64)> = FindingKind::ALL
             .iter()
             .map(|&kind| {

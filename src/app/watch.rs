@@ -94,7 +94,7 @@ fn look(settings: &Settings) -> Looks {
         paths.extend(lists.into_iter().flatten().map(|file| file.value.clone()));
         if let Some(tls) = &listener.tls {
             paths.extend([tls.certfile.value.clone(), tls.keyfile.value.clone()]);
-            let named = [&tls.cafile, &tls.crlfile, &tls.capath];
+            let named = [&tls.cafile, &tls.crlfile, &tls.capath, &tls.ocsp_file];
             paths.extend(named.into_iter().flatten().map(|file| file.value.clone()));
             if let Some(directory) = &tls.capath {
                 paths.extend(entries(&directory.value));

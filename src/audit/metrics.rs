@@ -82,6 +82,17 @@ impl Families {
     }
 }
 
+fn set_times(gauges: &GaugeVec, times: &[(String, i64)]) {
+    gauges.reset();
+    for (listener, at) in times {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds since the epoch are far below 2^52"
+        )]
+        gauges.with_label_values(&[listener]).set(*at as f64);
+    }
+}
+
 fn is_authentication(reason: DenyReason) -> bool {
     matches!(
         reason,
@@ -89,6 +100,7 @@ fn is_authentication(reason: DenyReason) -> bool {
             | DenyReason::AnonymousForbidden
             | DenyReason::NoCertificate
             | DenyReason::BadCertificateIdentity
+            | DenyReason::CertificatePin
             | DenyReason::UserDisabled
             | DenyReason::AuthUnavailable
             | DenyReason::AuthBusy
@@ -182,6 +194,7 @@ type Source = Box<dyn Fn() -> Gauges + Send + Sync>;
 pub struct Metrics {
     registry: Registry,
     certificate_expiry: GaugeVec,
+    ocsp_expiry: GaugeVec,
     findings: IntGaugeVec,
     source: Arc<Mutex<Option<Source>>>,
 }
@@ -279,6 +292,13 @@ impl Metrics {
             ),
             &["listener"],
         )?;
+        let ocsp_expiry = GaugeVec::new(
+            Opts::new(
+                "portcullis_ocsp_expiry_timestamp_seconds",
+                "When the OCSP response of a listener's certificate is too old, in seconds since the epoch.",
+            ),
+            &["listener"],
+        )?;
         let findings = IntGaugeVec::new(
             Opts::new(
                 "portcullis_hardened_findings",
@@ -300,6 +320,7 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         registry.register(Box::new(certificate_expiry.clone()))?;
+        registry.register(Box::new(ocsp_expiry.clone()))?;
         registry.register(Box::new(findings.clone()))?;
         registry.register(Box::new(build_info))?;
         let source = Arc::new(Mutex::new(None));
@@ -307,6 +328,7 @@ impl Metrics {
         let metrics = Self {
             registry,
             certificate_expiry,
+            ocsp_expiry,
             findings,
             source,
         };
@@ -320,16 +342,12 @@ impl Metrics {
 
     /// When the certificates of the listeners expire: replaces what was told before.
     pub fn set_certificates(&self, expiries: &[(String, i64)]) {
-        self.certificate_expiry.reset();
-        for (listener, at) in expiries {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "seconds since the epoch are far below 2^52"
-            )]
-            self.certificate_expiry
-                .with_label_values(&[listener])
-                .set(*at as f64);
-        }
+        set_times(&self.certificate_expiry, expiries);
+    }
+
+    /// When their OCSP responses are too old.
+    pub fn set_ocsp_responses(&self, expiries: &[(String, i64)]) {
+        set_times(&self.ocsp_expiry, expiries);
     }
 
     /// How many findings of each kind there are.

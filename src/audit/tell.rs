@@ -128,6 +128,7 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::AnonymousForbidden
         | DenyReason::NoCertificate
         | DenyReason::BadCertificateIdentity
+        | DenyReason::CertificatePin
         | DenyReason::UserDisabled
         | DenyReason::AuthUnavailable
         | DenyReason::AuthBusy
@@ -583,6 +584,6 @@ fn disconnected(cause: Cause) -> &'static str {
         Cause::Denied => "it published what it may not",
         Cause::PacketTimeout => "a packet of it was not complete within packet_timeout",
         Cause::Drained => "the broker is being drained",
-        Cause::ProofOver => "its token is over",
+        Cause::ProofOver => "its token or certificate is over",
     }
 }

@@ -30,6 +30,7 @@ use super::certificate::{AlternativeName, CertificateIdentity};
 use super::hash::StoredHash;
 use super::jwt::{self, JwtSettings, Lease, Replays, Verified};
 use super::password_file::PasswordFile;
+use super::pins::Pins;
 use super::provider::{CertificateGroups, Provider};
 use super::remote::{Introspected, Introspection};
 use super::secret::Secret;
@@ -76,6 +77,8 @@ pub struct AuthenticatorSettings {
     pub certificates: Option<Arc<dyn CertificateTrust>>,
     /// A client may have none.
     pub certificate_is_optional: bool,
+    /// `pin_spki`: keys that users are bound to.
+    pub pins: Pins,
 }
 
 /// What a client says of itself in CONNECT and has proved in TLS.
@@ -415,8 +418,8 @@ impl Authenticator {
         self.accept(username, "token", basis, certificate)
     }
 
-    /// Lets somebody in whom a provider knows: not if the operator has disabled the user, by
-    /// whatever means it comes.
+    /// Lets somebody in whom a provider knows: not if the operator has disabled the user or bound it
+    /// to another key, by whatever means it comes.
     pub(super) fn accept(
         &self,
         username: Option<Arc<str>>,
@@ -424,8 +427,8 @@ impl Authenticator {
         basis: Basis,
         certificate: Option<CertificateIdentity>,
     ) -> Result<Verdict, DenyReason> {
-        if self.is_disabled(username.as_deref()) {
-            return Err(DenyReason::UserDisabled);
+        if let Some(reason) = self.objection(username.as_deref(), certificate.as_ref()) {
+            return Err(reason);
         }
         Ok(Verdict::Accept {
             proof: Proof::new(basis, username.clone(), certificate),
@@ -434,10 +437,17 @@ impl Authenticator {
         })
     }
 
-    fn is_disabled(&self, username: Option<&str>) -> bool {
-        let file = self.settings.passwords.as_ref();
-        file.zip(username)
-            .is_some_and(|(file, username)| file.is_disabled(username))
+    fn objection(
+        &self,
+        username: Option<&str>,
+        certificate: Option<&CertificateIdentity>,
+    ) -> Option<DenyReason> {
+        let (username, settings) = (username?, &self.settings);
+        let file = settings.passwords.as_ref();
+        if file.is_some_and(|file| file.is_disabled(username)) {
+            return Some(DenyReason::UserDisabled);
+        }
+        (!settings.pins.permit(username, certificate)).then_some(DenyReason::CertificatePin)
     }
 
     fn requires_certificate(&self) -> bool {
@@ -480,7 +490,11 @@ impl Authenticator {
             None if self.requires_certificate() => return false,
             _ => {}
         }
-        if self.is_disabled(proof.username.as_deref()) {
+        let username = proof.username.as_deref();
+        if self
+            .objection(username, proof.certificate.as_ref())
+            .is_some()
+        {
             return false;
         }
         let has_hash = |hash| {

@@ -20,10 +20,13 @@ use x509_parser::x509::AttributeTypeAndValue;
 use crate::message::{Groups, group_set};
 
 use super::distinguished_name::{hexadecimal, print};
+use super::pins::KeyDigest;
 use super::provider::CertificateGroups;
 
 /// MQTT gives a user name a length of two bytes.
 const USERNAME_BYTES: usize = 65_535;
+/// `ub-common-name` (RFC 5280 appendix A.1).
+const COMMON_NAME_CHARACTERS: usize = 64;
 /// Types whose bytes mosquitto's comparison sees as they are: UTF-8, Numeric, Printable, Teletex,
 /// IA5 and Visible strings.
 const BYTE_STRINGS: [u32; 6] = [12, 18, 19, 20, 22, 26];
@@ -38,6 +41,7 @@ pub struct CertificateIdentity {
 
 struct Facts {
     details: CertificateDetails,
+    key_digest: KeyDigest,
     common_name: Result<Arc<str>, IdentityProblem>,
     subject: Result<Arc<str>, IdentityProblem>,
     /// By [`AlternativeName`].
@@ -100,8 +104,9 @@ pub enum IdentityProblem {
     /// NUL cuts names short elsewhere; others forge log lines.
     #[error("the name holds a control character")]
     ControlCharacter,
-    /// It does not fit in a user name.
-    #[error("the name is longer than a user name can be")]
+    /// A Common Name of more than the 64 characters that X.509 allows, or what does not fit in a user
+    /// name.
+    #[error("the name is too long")]
     TooLong,
 }
 
@@ -179,6 +184,11 @@ impl CertificateIdentity {
         self.facts.as_ref().map(|facts| &facts.details)
     }
 
+    /// SHA-256 of the public key with its algorithm; `None` if it is not a certificate.
+    pub fn key_digest(&self) -> Option<&KeyDigest> {
+        self.facts.as_ref().map(|facts| &facts.key_digest)
+    }
+
     /// The names in the fields that `source` asks for; `None` if one can be no group.
     pub fn groups(&self, source: CertificateGroups) -> Option<&Groups> {
         let [units, dns, uris] = &self.facts.as_ref()?.groups;
@@ -232,6 +242,7 @@ fn read(der: &[u8]) -> Option<Facts> {
             not_after: certificate.validity().not_after.timestamp(),
             fingerprint: lower_hexadecimal(&Sha256::digest(der)),
         },
+        key_digest: Sha256::digest(certificate.public_key().raw).into(),
         common_name: common_name(&certificate),
         subject: subject(&certificate),
         alternatives: [
@@ -283,8 +294,19 @@ fn common_name(certificate: &X509Certificate<'_>) -> Result<Arc<str>, IdentityPr
         return Err(IdentityProblem::NotUtf8);
     }
     let text = std::str::from_utf8(value.data).map_err(|_| IdentityProblem::NotUtf8)?;
+    if text.chars().count() > COMMON_NAME_CHARACTERS {
+        return Err(IdentityProblem::TooLong);
+    }
+    one_name(text)
+}
+
+/// What is part of how a whole subject is written (`+`, `#`) has no place in one name.
+fn one_name(text: &str) -> Result<Arc<str>, IdentityProblem> {
     if text.chars().any(char::is_control) {
         return Err(IdentityProblem::ControlCharacter);
+    }
+    if text.contains(['*', '+', '#']) {
+        return Err(IdentityProblem::Wildcard);
     }
     username(text)
 }
@@ -309,13 +331,7 @@ fn alternative_name(
     if names.next().is_some() {
         return Err(IdentityProblem::SeveralAlternativeNames);
     }
-    if text.chars().any(char::is_control) {
-        return Err(IdentityProblem::ControlCharacter);
-    }
-    if text.contains(['*', '+', '#']) {
-        return Err(IdentityProblem::Wildcard);
-    }
-    username(text)
+    one_name(text)
 }
 
 fn username(text: &str) -> Result<Arc<str>, IdentityProblem> {

@@ -35,6 +35,7 @@ pub(super) struct TlsParts {
     pub(super) cafile: Option<Located<PathBuf>>,
     pub(super) capath: Option<Located<PathBuf>>,
     pub(super) crlfile: Option<Located<PathBuf>>,
+    pub(super) ocsp_file: Option<Located<PathBuf>>,
     pub(super) require_certificate: bool,
     pub(super) use_identity: bool,
     pub(super) use_subject: bool,

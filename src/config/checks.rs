@@ -274,6 +274,7 @@ impl Builder {
             group.introspection = global.introspection;
             group.group_file = global.group_file;
             group.providers = global.providers;
+            group.pins = global.pins;
         }
         if group.allow_anonymous_origin.is_none() {
             group.allow_anonymous = local_only;
@@ -575,6 +576,7 @@ fn assemble_tls(
         cafile: tls.cafile.clone(),
         capath: tls.capath.clone(),
         crlfile: tls.crlfile.clone(),
+        ocsp_file: tls.ocsp_file.clone(),
         require_certificate: tls.require_certificate,
         request_certificate: asks,
         minimum_version: tls.minimum_version,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::jwt::Replay;
-use crate::auth::{CertificateGroups, Provider};
+use crate::auth::{CertificateGroups, Pins, Provider};
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
@@ -71,6 +71,8 @@ pub struct SecurityGroup {
     pub group_file: Option<Located<PathBuf>>,
     /// Who is asked who a client is, in this order; empty for mosquitto's order.
     pub providers: Vec<Located<Provider>>,
+    /// Keys that users are bound to.
+    pub pins: Pins,
     /// Tokens.
     pub tokens: TokenSettings,
     /// Whom to ask what a token is worth.
@@ -697,6 +699,8 @@ pub struct TlsSettings {
     pub capath: Option<Located<PathBuf>>,
     /// Revoked client certificates.
     pub crlfile: Option<Located<PathBuf>>,
+    /// OCSP response for the server certificate.
+    pub ocsp_file: Option<Located<PathBuf>>,
     /// Clients must present a certificate; otherwise none is asked for.
     pub require_certificate: bool,
     /// Clients are asked for a certificate and may have none: `auth_provider certificate` beside others.

@@ -89,7 +89,7 @@ impl End {
             Self::Rate => "the client is above its message or byte rate",
             Self::Revoked => "the client may no longer be connected",
             Self::PacketTimeout => "a packet was not complete in time",
-            Self::ProofOver => "the token is over",
+            Self::ProofOver => "the token or the certificate is over",
             Self::Client { .. }
             | Self::Closed
             | Self::Socket(_)

@@ -22,6 +22,7 @@ mod clients;
 mod failure;
 mod pem;
 mod revocation;
+mod stapling;
 mod suites;
 mod version1;
 
@@ -47,6 +48,8 @@ pub struct TlsSettings {
     pub certfile: PathBuf,
     /// `keyfile`.
     pub keyfile: PathBuf,
+    /// `ocsp_file`: a response for the certificate.
+    pub ocsp_file: Option<PathBuf>,
     /// `cafile`.
     pub cafile: Option<PathBuf>,
     /// `capath`.

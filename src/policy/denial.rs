@@ -79,6 +79,7 @@ deny_reasons! {
     NoCertificate, "no_certificate", BAD_USER_NAME_OR_PASSWORD, "the listener takes the identity from a client certificate and none was presented";
     BadCertificateIdentity, "certificate_identity", NOT_AUTHORIZED, "the certificate holds no identity that can be used";
     UserDisabled, "user_disabled", BAD_USER_NAME_OR_PASSWORD, "the user is disabled";
+    CertificatePin, "certificate_pin", BAD_USER_NAME_OR_PASSWORD, "the user is bound to the key of another certificate";
     AuthUnavailable, "auth_unavailable", SERVER_UNAVAILABLE, "the authentication could not be completed";
     AuthBusy, "auth_busy", SERVER_BUSY, "too many authentications are waiting";
     TokenMalformed, "token_malformed", BAD_USER_NAME_OR_PASSWORD, "the token is none that can be read";

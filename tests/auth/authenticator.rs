@@ -333,6 +333,51 @@ async fn a_client_whose_certificate_is_revoked_loses_its_connection() {
 }
 
 #[tokio::test]
+async fn a_user_bound_to_a_key_comes_with_it_by_whatever_means_and_loses_the_connection_with_it() {
+    let (own, other) = (certificate("alice"), certificate("alice"));
+    let settings = |keys: &[&CertificateIdentity], identity| {
+        let mut settings = AuthenticatorSettings {
+            identity,
+            passwords: users(&["alice", "bob"]),
+            certificates: trust(true),
+            certificate_is_optional: true,
+            ..AuthenticatorSettings::default()
+        };
+        for key in keys {
+            let digest = key.key_digest().expect("a key");
+            settings.pins.add("alice", *digest);
+        }
+        settings
+    };
+    let by_password = |user, certificate: Option<&CertificateIdentity>| Credentials {
+        certificate: certificate.cloned(),
+        ..credentials(Some(user), Some(user))
+    };
+    let bound = authenticator(settings(&[&own], None));
+    for (credentials, expected) in [
+        (by_password("alice", Some(&own)), "password alice"),
+        (by_password("alice", Some(&other)), "certificate_pin"),
+        (by_password("alice", None), "certificate_pin"),
+        (by_password("bob", None), "password bob"),
+        (by_password("bob", Some(&other)), "password bob"),
+    ] {
+        assert_eq!(outcome(&bound, credentials).await, expected);
+    }
+    let named = Some(Identity::CommonName);
+    let by_name = |certificate: &CertificateIdentity| with_certificate(certificate.clone());
+    let both = authenticator(settings(&[&own, &other], named));
+    assert_eq!(outcome(&both, by_name(&own)).await, "certificate alice");
+    assert_eq!(outcome(&both, by_name(&other)).await, "certificate alice");
+    let third = outcome(&both, by_name(&certificate("alice"))).await;
+    assert_eq!(third, "certificate_pin");
+
+    let free = proof(settings(&[], named), by_name(&other)).await;
+    let holds =
+        |keys: &[&CertificateIdentity]| authenticator(settings(keys, named)).still_holds(&free);
+    assert!(holds(&[]) && holds(&[&own, &other]) && !holds(&[&own]));
+}
+
+#[tokio::test]
 async fn an_open_listener_lets_everybody_in_under_the_name_they_give() {
     let open = Authenticator::open();
     assert_eq!(outcome(&open, credentials(None, None)).await, "anonymous -");

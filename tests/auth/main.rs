@@ -3,6 +3,7 @@
 mod authenticator;
 mod certificates;
 mod jwt;
+mod jwt_attacks;
 mod material;
 mod passwd;
 mod passwords;

@@ -65,6 +65,7 @@ impl Place {
             cafile: require_certificate.then(|| self.path("ca.crt")),
             capath: None,
             crlfile: None,
+            ocsp_file: None,
             require_certificate,
             tls12: true,
             ciphers: None,
@@ -129,6 +130,11 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// What it signs with, in PEM.
+    pub(crate) fn key(&self) -> String {
+        self.0.key().serialize_pem()
     }
 
     pub(crate) fn sign(&self, params: &CertificateParams) -> Pair {

@@ -247,3 +247,31 @@ fn a_chain_is_sent_whole() {
     // The client knows the root alone.
     shake(world.server(false), world.client(None, BOTH)).expect("the chain is sent");
 }
+
+#[test]
+fn a_response_with_any_byte_changed_or_cut_is_taken_or_refused_and_nothing_else() {
+    let world = World::new();
+    let place = &world.place;
+    place.write("ca.key", world.authority.key());
+    place.write("index.txt", "");
+    let line = "ocsp -index index.txt -CA ca.crt -rsigner ca.crt -rkey ca.key -issuer ca.crt \
+                -cert server.crt -no_nonce -respout r.der";
+    place.openssl(&line.split_whitespace().collect::<Vec<_>>());
+    let response = std::fs::read(place.path("r.der")).expect("a response");
+    let mut settings = place.settings(false);
+    settings.ocsp_file = Some(place.path("r.der"));
+    let taken = |bytes: &[u8]| {
+        place.write("r.der", bytes);
+        tls::load(&settings).is_ok()
+    };
+    // Nobody knows the certificate, and without an end such a response holds for ever.
+    assert!(taken(&response));
+    let refused = (0..response.len()).filter(|&end| !taken(&response[..end]));
+    assert_eq!(refused.count(), response.len());
+    let changed = (0..response.len()).filter(|&at| {
+        let mut changed = response.clone();
+        changed[at] ^= 0xFF;
+        !taken(&changed)
+    });
+    assert!(changed.count() > 20, "the frame is looked at");
+}

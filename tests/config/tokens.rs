@@ -26,6 +26,44 @@ fn what_says_where_the_client_id_comes_from_is_said_once() {
 }
 
 #[test]
+fn a_pin_is_told_apart_from_what_is_none() {
+    let pin = format!("sha256={}", "0f".repeat(32));
+    let text =
+        format!("{LISTENER}allow_anonymous true\npin_spki CN=a b,O=c {pin}\npin_spki x {pin}\n");
+    let listeners = settings(&text).listeners;
+    let pins = &listeners[0].security.pins;
+    assert!(!pins.permit("CN=a b,O=c", None) && !pins.permit("x", None));
+    assert!(pins.permit("CN=a", None));
+    for (line, expected) in [
+        ("pin_spki", "2:1: error: `pin_spki` has no value"),
+        (
+            "pin_spki pump7",
+            "2:10: error: the pin is missing behind the user",
+        ),
+        (
+            "pin_spki sha256=AAAA",
+            "2:10: error: the user is missing before the pin",
+        ),
+        (
+            "pin_spki a b sha1=00",
+            "2:14: error: a pin begins with `sha256=`",
+        ),
+        (
+            "pin_spki a sha256=AAAA",
+            "2:12: error: the pin has 3 bytes, and SHA-256 has 32",
+        ),
+        (
+            "pin_spki a sha256=?",
+            "2:12: error: the pin is neither Base64 nor hexadecimal",
+        ),
+    ] {
+        let error = only_error(&format!("{LISTENER}{line}\n"));
+        let expected = format!("portcullis.conf:{expected}");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
 fn a_client_id_out_of_a_token_needs_tokens() {
     let line = "clientid_from jwt:device\n";
     settings(&format!("{LISTENER}{line}{KEY}"));

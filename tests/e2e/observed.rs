@@ -178,6 +178,7 @@ from the start with zero, so a rate is right from the first scrape on. Counters 
 #[test]
 fn every_metric_is_explained_in_the_documentation() {
     let site = site();
+    crate::stapling::staple(&site);
     let broker = site.start();
     let answer = broker.http("/metrics");
     let page = metrics_page(answer.split_once("\r\n\r\n").expect("a body").1);

@@ -68,11 +68,8 @@ pub(super) fn run(arguments: &Convert) -> Result<(), Stop> {
         )));
     }
     err(&conflicts);
-    if converted.has_fixed_patterns {
-        err(
-            "note: a client with + or # in its user name or client id had no right by patterns; in version 2 \
-             rules without %c and %u hold for it too\n",
-        );
+    for note in &converted.notes {
+        err(&format!("note: {note}\n"));
     }
     super::write(arguments.output.as_deref(), &converted.text)
 }

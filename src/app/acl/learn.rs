@@ -127,9 +127,8 @@ impl Log {
             )
         );
         let right = match (text("event"), text("action")) {
-            (Some("subscribe"), _) => Right::Read,
             (Some("acl_denied"), _) if is_refused && !lacks_grant => return,
-            (Some("acl_denied"), Some("subscribe")) => Right::Read,
+            (Some("subscribe"), _) | (Some("acl_denied"), Some("subscribe")) => Right::Read,
             (Some("acl_denied"), Some("publish" | "will")) => Right::Write,
             _ => return,
         };
@@ -451,10 +450,9 @@ fn section(lines: &mut Vec<String>, name: &str, rules: &Rules) {
 /// The lines without rules that others before them cover.
 fn without_shadowed(head: &str, lines: Vec<String>) -> String {
     let text = |lines: &[String]| {
-        lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>()
+        let mut text = lines.join("\n");
+        text.push('\n');
+        text
     };
     let whole = format!("{head}{}", text(&lines));
     let Ok(file) = AclFile::parse("", &whole) else {

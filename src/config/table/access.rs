@@ -1,6 +1,6 @@
 //! Who may connect, and what they may do.
 
-use crate::auth::Provider;
+use crate::auth::{Provider, parse_pin};
 use crate::config::Located;
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
 use crate::config::lexer::Line;
@@ -81,6 +81,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
             "Who is asked who a client is, one a line, in this order. The first that knows the client decides; \
              whoever has no say (no certificate, no token, an unknown user) leaves it to the next. Whom nobody \
              knows is refused, but for anonymous clients with allow_anonymous.",
+        ),
+    Directive::security("pin_spki", "USER sha256=BASE64|HEX", Value::Parsed(pin_spki))
+        .own()
+        .section(Section::Access)
+        .repeat(Repeat::Accumulates)
+        .unset("users are bound to no key")
+        .example("pump7 sha256=uS1GHeZ0qfrHJfzYyVhP0HvXE0XqQ9kZpZqSRkPR6Lo=")
+    .meaning(
+            "USER may only connect with a certificate whose public key has this SHA-256, by whatever means it \
+             says who it is; several lines for one user are several keys. Connections whose key a reload takes \
+             out end.",
         ),
     Directive::global("subscribe_guard", "strict|filter|report", Value::Choice(
         &["strict", "filter", "report"],
@@ -254,6 +265,28 @@ fn auth_provider(group: &mut SecurityGroup, line: &Line) -> Result<String, Value
         origin: line.origin(line.name_at(), false),
     });
     Ok(provider.name().to_owned())
+}
+
+/// The last word is the pin; a user name may have blanks.
+fn pin_spki(group: &mut SecurityGroup, line: &Line) -> Result<String, ValueError> {
+    const EXAMPLE: &str = "for example `pin_spki pump7 sha256=BASE64`; docs/operations.md has the command that \
+                           prints it";
+    let value = text(line)?;
+    let last = line.words().last().map_or(value, |word| word.text);
+    let at = line.value_at() + value.len() - last.len();
+    let wrong = |at, message: String| ValueError::new(at, message).help(EXAMPLE);
+    let user = value[..value.len() - last.len()].trim_end();
+    if user.is_empty() {
+        let missing = if last.starts_with("sha256=") {
+            "the user is missing before the pin"
+        } else {
+            "the pin is missing behind the user"
+        };
+        return Err(wrong(line.value_at(), missing.into()));
+    }
+    let pin = parse_pin(last).map_err(|problem| wrong(at, problem.to_string()))?;
+    group.pins.add(user, pin);
+    Ok(value.to_owned())
 }
 
 fn id_prefix(line: &Line) -> Result<String, ValueError> {

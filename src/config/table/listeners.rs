@@ -307,6 +307,14 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Tls)
         .example("/etc/portcullis/server.key")
     .meaning("Private key of certfile in PEM. Hardened refuses a file that group or world can read. Re-read on reload."),
+    Directive::listener("ocsp_file", "PATH", Value::Path(|draft, path| draft.tls.ocsp_file = Some(path)))
+        .own()
+        .section(Section::Tls)
+        .example("/etc/portcullis/server.ocsp")
+    .meaning(
+        "OCSP response in DER that is handed to clients with the certificate, as long as it is fresh. Somebody else \
+         fetches it. Re-read on reload.",
+    ),
     Directive::listener("cafile", "PATH", Value::Path(|draft, path| draft.tls.cafile = Some(path)))
         .section(Section::Tls)
         .example("/etc/portcullis/ca.crt")
@@ -318,7 +326,10 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::listener("crlfile", "PATH", Value::Path(|draft, path| draft.tls.crlfile = Some(path)))
         .section(Section::Tls)
         .example("/etc/portcullis/ca.crl")
-    .meaning("Revoked client certificates in PEM; needs require_certificate. Re-read on reload."),
+    .meaning(
+        "Revoked certificates in PEM, of the CA of every client; lists of CAs above it count if they are there. \
+         Needs require_certificate. Re-read on reload.",
+    ),
     Directive::listener("require_certificate", "BOOL", Value::Bool(|draft, value| {
         draft.tls.require_certificate = value;
     }))
@@ -330,7 +341,10 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Tls)
     .default("false")
-    .meaning("The Common Name of the client certificate is the user name; what CONNECT says is dropped. Beats the next."),
+    .meaning(
+        "The Common Name of the client certificate is the user name; what CONNECT says is dropped. One with `+`, \
+         `#`, `*`, control characters or more than 64 characters is refused. Beats the next.",
+    ),
     Directive::listener("use_subject_as_username", "BOOL", Value::Bool(|draft, value| {
         draft.tls.use_subject = value;
     }))

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::{FromDer, GeneralName};
 
 use crate::auth::CertificateIdentity;
 
+use super::stapling::{self, Stapling};
 use super::{TlsError, TlsSettings, pem};
 
 const DAY: i64 = 86_400;
@@ -34,6 +35,8 @@ pub struct ServerCertificate {
     pub subject: String,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
+    /// When the OCSP response that is handed out with it is too old, if it says so.
+    pub ocsp_next_update: Option<i64>,
 }
 
 /// What rustls presents, and what it is.
@@ -62,13 +65,19 @@ pub(super) fn load(
     if let Err(error) = check_pair(settings, &*key, parsed) {
         return Err(vec![error]);
     }
-    let certificate = describe(chain, parsed);
+    let staple = match (&settings.ocsp_file, parsed.first()) {
+        (Some(file), Some(leaf)) => Some(stapling::load(file, leaf, now, warnings)),
+        _ => None,
+    };
+    let staple = staple.transpose().map_err(|error| vec![error])?;
+    let mut certificate = describe(chain, parsed);
+    certificate.ocsp_next_update = staple.as_ref().and_then(|staple| staple.next_update);
     warn(file, parsed, &certificate, now, warnings);
     // rustls would look at the pair again and refuse X.509 version 1, which `openssl x509 -req`
     // writes by default up to OpenSSL 3.x.
     let certified = CertifiedKey::new(chain.clone(), key);
     Ok(Server {
-        resolver: Arc::new(SingleCertAndKey::from(certified)),
+        resolver: Arc::new(Stapling::new(certified, staple)),
         certificate,
     })
 }
@@ -146,6 +155,7 @@ fn describe(chain: &[CertificateDer<'_>], parsed: &[X509Certificate<'_>]) -> Ser
             .map(ToString::to_string)
             .unwrap_or_default(),
         fingerprint: details.map_or_else(String::new, |details| details.fingerprint.clone()),
+        ocsp_next_update: None,
     }
 }
 

@@ -5,10 +5,10 @@
 //! CA directly (see [`version1`]); and the question whether a certificate is still good can be
 //! asked again at any time ([`CertificateTrust`]).
 //!
-//! Revocation is checked for the client's own certificate, as mosquitto's `crlfile` does: the
-//! operator has the list of the CA that signs clients, and asking for one of every CA above it
-//! would refuse everybody in most installations. A certificate whose CA has no list is refused,
-//! and so is every one of a CA whose list is too old.
+//! Revocation is checked for the client's own certificate, as mosquitto's `crlfile` does: a
+//! certificate whose CA has no list is refused, and so is every one of a CA whose list is too old.
+//! The CAs between it and ours are checked against the lists that are there: to ask for one of every
+//! CA above would refuse everybody in most installations, but who revoked a CA means it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +70,8 @@ struct Current {
     from: i64,
     until: i64,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Looks for revoked CAs between the client and ours, where there are lists.
+    of_chain: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 /// Reads the files, if client certificates are required.
@@ -286,22 +288,32 @@ fn current(
             let _ = roots.add(anchor.der.clone());
         }
     }
-    let mut builder =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+    let roots = Arc::new(roots);
+    let builder = || {
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
             // A client that picks its certificate by these would send none rather than one of an
             // intermediate CA; and strangers need not learn whom we trust.
-            .clear_root_hint_subjects();
-    if !lists.is_empty() {
-        builder = builder
+            .clear_root_hint_subjects()
+    };
+    let with_lists = || {
+        builder()
             .with_crls(lists.iter().map(|list| list.der.clone()))
-            .only_check_end_entity_revocation()
-            .enforce_revocation_expiration();
-    }
+            .enforce_revocation_expiration()
+    };
+    // Only without any valid CA certificate is there no verifier.
+    let (verifier, of_chain) = if lists.is_empty() {
+        (builder().build().ok(), None)
+    } else {
+        (
+            with_lists().only_check_end_entity_revocation().build().ok(),
+            with_lists().allow_unknown_revocation_status().build().ok(),
+        )
+    };
     Current {
         from,
         until,
-        // Only without any valid CA certificate is there no verifier.
-        verifier: builder.build().ok(),
+        verifier,
+        of_chain,
     }
 }
 
@@ -331,9 +343,15 @@ impl ClientCertVerifier for ClientCertificates {
             )?;
             return Ok(ClientCertVerified::assertion());
         }
-        match &self.current(seconds).verifier {
-            Some(verifier) => verifier.verify_client_cert(end_entity, intermediates, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
+        let current = self.current(seconds);
+        let verifier = current.verifier.as_ref();
+        let verifier = verifier.ok_or(CertificateError::UnknownIssuer)?;
+        let verified = verifier.verify_client_cert(end_entity, intermediates, now)?;
+        match &current.of_chain {
+            Some(of_chain) if !intermediates.is_empty() => {
+                of_chain.verify_client_cert(end_entity, intermediates, now)
+            }
+            _ => Ok(verified),
         }
     }
 

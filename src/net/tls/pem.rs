@@ -13,7 +13,7 @@ use super::TlsError;
 const DER_SEQUENCE: u8 = 0x30;
 
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(file)?;
+    let bytes = bytes(file)?;
     let certificates = sections(file, &bytes)?;
     if certificates.is_empty() {
         return Err(missing(
@@ -30,7 +30,7 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 pub(super) fn revocation_lists(
     file: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let bytes = read(file)?;
+    let bytes = bytes(file)?;
     let lists = sections(file, &bytes)?;
     if lists.is_empty() {
         return Err(missing(
@@ -45,7 +45,7 @@ pub(super) fn revocation_lists(
 }
 
 pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = read(file)?;
+    let bytes = bytes(file)?;
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes)
         && !contains(&bytes, b"Proc-Type: 4,ENCRYPTED")
     {
@@ -67,7 +67,7 @@ pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     ))
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+pub(super) fn bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     fs::read(file)
         .map(Zeroizing::new)
         .map_err(|error| TlsError::new(file, format!("cannot be read: {error}")))

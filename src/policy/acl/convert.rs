@@ -18,9 +18,8 @@ pub struct Converted {
     pub text: String,
     /// Lines of the old file that mean something else now, and why.
     pub conflicts: Vec<(u32, String)>,
-    /// Some patterns hold for everybody. What mosquitto makes of them for a client with a wildcard in
-    /// its name depends on that name alone, and no rule can say it.
-    pub has_fixed_patterns: bool,
+    /// What changes for clients with strange names, which no rule can say.
+    pub notes: Vec<&'static str>,
 }
 
 /// Why a file is not converted.
@@ -76,13 +75,34 @@ pub fn convert(text: &str) -> Result<Converted, ConvertError> {
     conflicts.extend(writer.lost(&rules));
     conflicts.sort();
     conflicts.dedup_by_key(|(line, _)| *line);
-    let has_names =
-        |rule: &Rule| rule.levels.names(Name::ClientId) || rule.levels.names(Name::Username);
     Ok(Converted {
         text: writer.text,
         conflicts,
-        has_fixed_patterns: old.everyone.iter().any(|rule| !has_names(rule)),
+        notes: notes(&old),
     })
+}
+
+fn notes(old: &AclFile) -> Vec<&'static str> {
+    let has_names = |rule: &Rule| matches!(rule.levels, Levels::Templates(_));
+    let is_deny = |rule: &Rule| rule.access == Access::Deny;
+    let mut notes = Vec::new();
+    if old.everyone.iter().any(|rule| !has_names(rule)) {
+        notes.push(
+            "a client with + or # in its user name or client id had no right by patterns; in version 2 rules \
+             without %c and %u hold for it too",
+        );
+    }
+    if old
+        .everyone
+        .iter()
+        .any(|rule| has_names(rule) && is_deny(rule))
+    {
+        notes.push(
+            "a client whose user name or client id cannot stand in a deny (/, +, #, control characters, $ at \
+             the start of a topic) loses all rights, no longer only those by patterns",
+        );
+    }
+    notes
 }
 
 /// A level that is `text`, as version 2 writes it.
@@ -125,7 +145,8 @@ fn user(line: &str) -> Option<&str> {
 fn unlike(old: &AclFile, line: u32, name: &str) -> Option<(u32, String)> {
     let is_wild = name.contains(['+', '#']) && !old.everyone.is_empty();
     let mut patterns = old.everyone.iter();
-    let is_split = name.contains(|character: char| character == '/' || character.is_control())
+    let is_unusable = |character: char| character == '/' || character.is_control();
+    let is_split = (name.contains(is_unusable) || name.starts_with('$'))
         && patterns.any(|rule| rule.access == Access::Deny && rule.levels.names(Name::Username));
     (is_wild || is_split).then(|| {
         let message = format!("patterns mean something else for a user called {name:?}");
@@ -243,7 +264,7 @@ mod tests {
              user eve\n"
         );
         assert_eq!(converted.conflicts, []);
-        assert!(converted.has_fixed_patterns);
+        assert_eq!(converted.notes.len(), 1);
         assert_eq!(convert(&converted.text), Err(ConvertError::IsVersion2));
     }
 

@@ -4,7 +4,7 @@
 //! Filters are compared as they are written, with `%c` and its relatives unbound. Where that leaves a
 //! doubt nothing is said to be covered, and filters are said to overlap.
 
-use super::file::{AclFile, AclWarning, Order};
+use super::file::{AclFile, AclWarning, Order, shortened};
 use super::level::{Level, Levels, Name, Part, Template};
 use super::rule::{Access, Place, Rule, Wanted};
 use crate::policy::rights::is_closed_for_writing;
@@ -108,10 +108,12 @@ impl<'a> Lint<'a> {
         );
         for (index, (rule, levels)) in ordered.iter().enumerate().skip(first) {
             // For a client whose name cannot be put into it, such a deny closes everything.
-            if rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_)) {
+            let closes = rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_));
+            // That there is one changes how every subscription is judged.
+            if closes || rule.access == Access::Subscribe {
                 continue;
             }
-            if let Some(why) = self.unreachable(rule, levels, whom) {
+            if let Some(why) = unreachable(rule, levels, whom) {
                 self.found.push((rule.place, "unreachable-rule", why));
                 continue;
             }
@@ -176,7 +178,7 @@ impl<'a> Lint<'a> {
                 }
                 if overlap(levels, denied) {
                     let message = format!(
-                        "beats the deny of {} where both match: a client's own rules are asked before \
+                        "beats {} where both match: a client's own rules are asked before \
                          patterns",
                         self.shown(deny)
                     );
@@ -187,38 +189,41 @@ impl<'a> Lint<'a> {
         }
     }
 
-    fn unreachable(&self, rule: &Rule, levels: &[Template], whom: Whom<'_>) -> Option<String> {
-        let first = match levels.first() {
-            Some(Template::Fixed(Level::Literal(word))) => &**word,
-            _ => "",
-        };
-        if first == "$share" {
-            return Some("no topic begins with $share: write the filter without it".into());
-        }
-        let bridge_state = ["$SYS", "broker", "connection", "+", "state"];
-        let bridge_state = bridge_state.map(|word| match word {
-            "+" => Template::Fixed(Level::Plus),
-            word => Template::Fixed(Level::Literal(word.into())),
-        });
-        let is_closed = is_closed_for_writing(first) && !overlap(levels, &bridge_state);
-        if rule.access == Access::Write && is_closed {
-            return Some(format!(
-                "nobody may publish under {first}, whatever the rules"
-            ));
-        }
-        if whom == Whom::Anonymous && rule.levels.names(Name::Username) {
-            return Some("an anonymous client has no user name that %u could stand for".into());
-        }
-        None
-    }
-
+    /// How another rule is named.
     fn shown(&self, rule: &Rule) -> String {
         let Place { file, line } = rule.place;
+        let written = format!("`{} {}`", rule.access.word(), shortened(&rule.filter));
         match self.file.files.get(usize::from(file)) {
-            Some(name) if file > 0 => format!("line {line} of {name}"),
-            _ => format!("line {line}"),
+            Some(name) if file > 0 => format!("{written} in line {line} of {name}"),
+            _ => format!("{written} in line {line}"),
         }
     }
+}
+
+/// Why no client can ever hit the rule.
+fn unreachable(rule: &Rule, levels: &[Template], whom: Whom<'_>) -> Option<String> {
+    let first = match levels.first() {
+        Some(Template::Fixed(Level::Literal(word))) => &**word,
+        _ => "",
+    };
+    if first == "$share" {
+        return Some("no topic begins with $share: write the filter without it".into());
+    }
+    let bridge_state = ["$SYS", "broker", "connection", "+", "state"];
+    let bridge_state = bridge_state.map(|word| match word {
+        "+" => Template::Fixed(Level::Plus),
+        word => Template::Fixed(Level::Literal(word.into())),
+    });
+    let is_closed = is_closed_for_writing(first) && !overlap(levels, &bridge_state);
+    if rule.access == Access::Write && is_closed {
+        return Some(format!(
+            "nobody may publish under {first}, whatever the rules"
+        ));
+    }
+    if whom == Whom::Anonymous && rule.levels.names(Name::Username) {
+        return Some("an anonymous client has no user name that %u could stand for".into());
+    }
+    None
 }
 
 /// Whether all that `rule` would decide is decided by `other` if its filter matches too.

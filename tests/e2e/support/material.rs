@@ -3,42 +3,26 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+pub(crate) use super::authority::Pair;
+use super::authority::{Authority, DAY, named};
 
 /// A certificate authority, and the certificates the tests use.
 pub(crate) struct Material {
-    authority: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) authority: Authority,
     pub(crate) server: Pair,
-}
-
-/// A certificate and its key in PEM.
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
 }
 
 /// One authority for the whole run: making keys is not what is tested here.
 pub(crate) static MATERIAL: LazyLock<Material> = LazyLock::new(Material::new);
 
-fn named(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
 impl Material {
     pub(crate) fn new() -> Self {
-        let mut params = named("Test CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().expect("a key");
-        let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate");
+        let authority = Authority::new("Test CA");
         let server = server(&authority);
         Self { authority, server }
     }
@@ -57,34 +41,12 @@ impl Material {
     }
 
     pub(crate) fn client_with_serial(&self, name: &str, serial: u64) -> Pair {
-        let mut params = named(name);
-        params.serial_number = Some(rcgen::SerialNumber::from(serial));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        sign(&params, &self.authority)
+        self.authority.client(name, serial)
     }
 
     /// A revocation list.
     pub(crate) fn crl(&self, serials: &[u64]) -> String {
-        let now = std::time::SystemTime::now();
-        let day = std::time::Duration::from_secs(86_400);
-        let params = rcgen::CertificateRevocationListParams {
-            this_update: (now - day).into(),
-            next_update: (now + day).into(),
-            crl_number: rcgen::SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: serials
-                .iter()
-                .map(|serial| rcgen::RevokedCertParams {
-                    serial_number: rcgen::SerialNumber::from(*serial),
-                    revocation_time: (now - day).into(),
-                    reason_code: None,
-                    invalidity_date: None,
-                })
-                .collect(),
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        let list = params.signed_by(&self.authority).expect("a list");
-        list.pem().expect("PEM")
+        self.authority.crl(serials, -DAY, DAY)
     }
 
     /// Writes `ca.crt`, `server.crt` and `server.key`.
@@ -96,44 +58,45 @@ impl Material {
 
     /// What a client trusts, and shows if it has something to show.
     pub(crate) fn tls(&self, identity: Option<&Pair>) -> Arc<ClientConfig> {
+        self.tls_of(identity, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// As [`Material::tls`], with these versions alone.
+    pub(crate) fn tls_of(
+        &self,
+        identity: Option<&Pair>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca().as_bytes()).expect("PEM");
         roots.add(ca).expect("a certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots);
         Arc::new(match identity {
             None => builder.with_no_client_auth(),
             Some(pair) => {
-                let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes());
+                let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+                let chain = chain.collect::<Result<_, _>>().expect("PEM");
                 let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes());
                 builder
-                    .with_client_auth_cert(vec![chain.expect("PEM")], key.expect("PEM"))
+                    .with_client_auth_cert(chain, key.expect("PEM"))
                     .expect("a key for the certificate")
             }
         })
     }
 }
 
-fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> Pair {
-    let mut params = named("localhost");
+fn server(authority: &Authority) -> Pair {
+    let mut params: CertificateParams = named("localhost");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.subject_alt_names = vec![
         SanType::DnsName("localhost".try_into().expect("a name")),
         SanType::IpAddress([127, 0, 0, 1].into()),
     ];
-    sign(&params, authority)
-}
-
-fn sign(params: &CertificateParams, authority: &CertifiedIssuer<'static, KeyPair>) -> Pair {
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, authority).expect("a certificate");
-    Pair {
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
+    authority.sign(&params)
 }
 
 /// Writes a file that only its owner may read, as the hardened profile wants secrets.

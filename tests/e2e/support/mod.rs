@@ -1,3 +1,4 @@
+pub(crate) mod authority;
 pub(crate) mod material;
 pub(crate) mod raw;
 pub(crate) mod site;

@@ -336,6 +336,14 @@ impl Raw {
         self.next().expect("a packet, not the end")
     }
 
+    /// Whether nothing comes but the end, or a TLS alert.
+    pub(crate) fn ends_without_a_packet(&mut self) -> bool {
+        match self.stream.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
     /// The connection ends without another packet.
     pub(crate) fn expect_end(&mut self) {
         if let Some(packet) = self.next() {
