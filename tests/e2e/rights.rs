@@ -113,6 +113,25 @@ fn differences_know_clients_groups_addresses_and_qos() {
 }
 
 #[test]
+fn a_report_of_a_configuration_without_rules_says_that_all_is_granted() {
+    let site = Site::new();
+    site.write(
+        "open.conf",
+        "listener 1883 127.0.0.1\nallow_anonymous true\n",
+    );
+    let ended = site.run(&["acl", "report", "-c", &site.path_text("open.conf")]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(
+        ended.out.starts_with(
+            "anonymous clients\n  may read $*/#  [no ACL is configured]\n  \
+             may read #  [no ACL is configured]\n  may write $*/# but not $CONTROL/#, $SYS/#, "
+        ),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
 fn a_report_names_the_rules_that_decide_nothing_for_anybody_a28() {
     let site = Site::new();
     site.write(

@@ -189,3 +189,17 @@ fn rules_with_too_many_combinations_are_refused_and_do_not_run_on() {
     let survey = Survey::new(&[&rights], Ask::Read);
     assert!(survey.is_err());
 }
+
+#[test]
+fn a_word_that_is_answered_otherwise_than_those_that_begin_alike_is_told_by_itself() {
+    let old = bound("#!acl 2\nall\ntopic read #\n");
+    let new = bound("#!acl 2\nall\ntopic read n*/x\ntopic deny nb/x\n");
+    let survey = Survey::new(&[&old, &new], Ask::Read).expect("few steps");
+    let lost = survey.regions(|answers| answers[0].qos().is_some() && answers[1].qos().is_none());
+    let lost = lost.expect("few regions");
+    let told = lost
+        .iter()
+        .map(|region| (region.filter.as_str(), region.except.as_slice()));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("nb/#", &[][..]), ("#", &["n*/x".to_owned()])]);
+}

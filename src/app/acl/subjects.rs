@@ -198,14 +198,9 @@ pub(super) fn rules_of(region: &Region, set: usize) -> Vec<String> {
 
 /// `acl.conf:4, acl.conf:7`, or that there is none.
 pub(super) fn listed(rules: &[String]) -> String {
-    const SHOWN: usize = 8;
     match rules {
         [] => "no rule".to_owned(),
-        rules if rules.len() > SHOWN => {
-            let (first, rest) = rules.split_at(SHOWN);
-            format!("{} and {} more", first.join(", "), rest.len())
-        }
-        rules => rules.join(", "),
+        rules => first_of(rules),
     }
 }
 
@@ -213,9 +208,20 @@ pub(super) fn listed(rules: &[String]) -> String {
 pub(super) fn filters(region: &Region) -> String {
     let text = match region.except.as_slice() {
         [] => region.filter.clone(),
-        except => format!("{} but not {}", region.filter, except.join(", ")),
+        except => format!("{} but not {}", region.filter, first_of(except)),
     };
     printable(&text)
+}
+
+/// All, or as many as can be read; a program is told all.
+fn first_of(list: &[String]) -> String {
+    const SHOWN: usize = 8;
+    if list.len() <= SHOWN + 1 {
+        return list.join(", ");
+    }
+    let (first, rest) = list.split_at(SHOWN);
+    let first = first.join(", ");
+    format!("{first} and {} more (see --json)", rest.len())
 }
 
 pub(super) fn too_many(subject: &Subject, error: TooManySteps) -> Stop {

@@ -8,8 +8,8 @@ use crate::policy::acl::{Place, literal};
 use super::TooManySteps;
 use super::tree::{Node, Split, Value, Word};
 
-/// Filters and exceptions that are written at most.
-const MOST_FILTERS: usize = 50_000;
+/// Steps after which no further filter is written.
+const MOST_STEPS: usize = 1_000_000;
 /// Above so many filters it is not looked for one that says what another one says.
 const MOST_COMPARED: usize = 1_000;
 
@@ -55,21 +55,23 @@ pub(super) fn of(
     root: &Node<bool>,
     names: &BTreeMap<(usize, Place), RuleId>,
 ) -> Result<Vec<Region>, TooManySteps> {
-    let mut writer = Writer { left: MOST_FILTERS };
+    let mut writer = Writer { left: MOST_STEPS };
     let mut found = Vec::new();
     writer.node(root, &[], &mut found)?;
     // One empty level alone is no topic.
     let is_topic = |filter: &Filter| *filter != [Step::Word(Word::Is(String::new()))];
     found.retain(|region| is_topic(&region.filter));
     for region in &mut found {
-        let except = std::mem::take(&mut region.except);
-        let widest = except.iter().filter(|one| {
-            is_topic(one)
-                && !except
-                    .iter()
-                    .any(|wide| wide != *one && covers(wide, one, true))
-        });
-        region.except = widest.cloned().collect();
+        region.except.retain(is_topic);
+        let except = &region.except;
+        if except.len() <= MOST_COMPARED {
+            let is_within = |one: &Filter| {
+                let mut others = except.iter().filter(|other| *other != one);
+                others.any(|wide| covers(wide, one, true))
+            };
+            let widest = except.iter().filter(|one| !is_within(one));
+            region.except = widest.cloned().collect();
+        }
     }
     let regions = without_repetitions(found).into_iter().map(|region| Region {
         filter: written(&region.filter),
@@ -180,13 +182,16 @@ impl Writer {
         found: &mut Found,
         out: &mut Vec<Found>,
     ) -> Result<(), TooManySteps> {
+        let words = split.words.iter().map(|(word, _)| word);
+        let beginnings = words.filter(|word| matches!(word, Word::Begins(_)));
+        let beginnings: Vec<&Word> = beginnings.collect();
         for (word, child) in &split.words {
             let step = Step::Word(word.clone());
             if path.is_empty() && word.is_reserved() {
                 self.below(split, &step, child, path, out)?;
                 continue;
             }
-            let is_within = split.words.iter().any(|(wider, _)| wider.holds(word));
+            let is_within = beginnings.iter().any(|wider| wider.holds(word));
             let written = self.holes(split, &step, child, path, found, out)?;
             if is_within && !written {
                 // A hole of the wider word may take away what is wanted here.
@@ -256,7 +261,12 @@ impl Writer {
         let mut found = Vec::new();
         self.node(child, &joined(path, std::slice::from_ref(step)), &mut found)?;
         let is_root = path.is_empty();
-        for (word, sibling) in &parent.words {
+        let siblings = match step {
+            // It is as narrow as can be.
+            Step::Word(Word::Is(_)) => &[][..],
+            _ => &parent.words,
+        };
+        for (word, sibling) in siblings {
             let is_narrower = match step {
                 Step::Word(wider) => wider.holds(word),
                 Step::Any | Step::Rest => !(is_root && word.is_reserved()),

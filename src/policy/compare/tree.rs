@@ -1,6 +1,6 @@
 //! All topics, told apart by the words at each level that make a difference.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::policy::acl::Place;
 
@@ -165,17 +165,20 @@ fn joined<K: PartialEq + Clone>(
     mut other: Node<K>,
     is_root: bool,
 ) -> (Vec<(Word, Node<K>)>, Node<K>) {
-    // The most particular first, so that what one takes over goes on with it.
-    let rank = |word: &Word| match word {
-        Word::Is(_) => (0, 0),
-        Word::Begins(all) => (1, usize::MAX - all.len()),
+    // The most particular first, so that what one takes over goes on with it: words, then beginnings,
+    // the longest first.
+    let length = |word: &Word| match word {
+        Word::Is(_) => usize::MAX,
+        Word::Begins(all) => all.len(),
     };
-    words.sort_by(|(one, _), (two, _)| rank(one).cmp(&rank(two)).then_with(|| one.cmp(two)));
+    words.sort_by_key(|(word, _)| std::cmp::Reverse(length(word)));
+    let first = words.partition_point(|(word, _)| matches!(word, Word::Is(_)));
+    let mut beginnings: VecDeque<_> = words.split_off(first).into();
+    let mut words: VecDeque<_> = words.into();
     let mut kept = Vec::new();
-    let mut words: std::collections::VecDeque<_> = words.into();
-    while let Some((word, node)) = words.pop_front() {
-        // The longest prefix comes first.
-        let wider = words.iter_mut().find(|(wider, _)| wider.holds(&word));
+    while let Some((word, node)) = words.pop_front().or_else(|| beginnings.pop_front()) {
+        // Of those behind, the first that holds it is the longest.
+        let wider = beginnings.iter_mut().find(|(wider, _)| wider.holds(&word));
         let wider = match wider {
             Some((_, wider)) => wider,
             None if is_root && word.is_reserved() => {
