@@ -125,7 +125,9 @@ pub struct Quickstart {
 #[command(
     override_usage = "portcullis passwd [-H HASH] [-I N] [-c | -D] FILE USER\n       \
                             portcullis passwd [-H HASH] [-I N] -b [-c] FILE USER PASSWORD\n       \
-                            portcullis passwd [-H HASH] [-I N] -U FILE"
+                            portcullis passwd [-H HASH] [-I N] -U FILE\n       \
+                            portcullis passwd --disable | --enable FILE USER\n       \
+                            portcullis passwd --import JSON [-c] FILE"
 )]
 #[expect(
     clippy::struct_excessive_bools,
@@ -151,6 +153,15 @@ pub struct Passwd {
     /// Hash the passwords of a file that has them in clear.
     #[arg(short = 'U', conflicts_with = "user")]
     pub upgrade: bool,
+    /// Switch the user off: the password stays, and nobody comes in by the name, by whatever means.
+    #[arg(long, conflicts_with_all = ["create", "delete", "upgrade", "batch", "enable"])]
+    pub disable: bool,
+    /// Switch a user on again.
+    #[arg(long, conflicts_with_all = ["create", "delete", "upgrade", "batch"])]
+    pub enable: bool,
+    /// Take the users of a file of users in JSON, with their hashes; groups are left to `group_file`.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["user", "delete", "upgrade", "batch", "disable", "enable"])]
+    pub import: Option<PathBuf>,
     /// Refuse passwords with fewer characters.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub min_length: u16,
@@ -160,7 +171,7 @@ pub struct Passwd {
     /// The password file.
     pub file: PathBuf,
     /// The user.
-    #[arg(required_unless_present = "upgrade")]
+    #[arg(required_unless_present_any = ["upgrade", "import"])]
     pub user: Option<String>,
     /// The password, with -b.
     #[arg(requires = "batch", allow_hyphen_values = true)]

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::auth::{HashAlgorithm, HashLimits, HashProblem, SCRAM_ITERATIONS, StoredHash};
+use crate::auth::{
+    HashAlgorithm, HashLimits, HashProblem, PasswordFile, SCRAM_ITERATIONS, StoredHash,
+};
 
 use super::cli::{CANNOT_LISTEN, Passwd, Stop};
 use super::password_rules::PasswordRules;
@@ -40,10 +42,16 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
     if arguments.upgrade {
         return upgrade(&arguments.file, algorithm, &rules);
     }
+    if let Some(json) = &arguments.import {
+        return import(json, arguments);
+    }
     let Some(user) = arguments.user.as_deref() else {
         return Err(failed("name a user"));
     };
     check_name(user)?;
+    if arguments.disable || arguments.enable {
+        return switch(&arguments.file, user, arguments.enable);
+    }
     if arguments.delete {
         return delete(&arguments.file, user);
     }
@@ -61,7 +69,12 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
         ask()?
     };
     rules.check(&password).map_err(failed)?;
-    let line = format!("{user}:{}", hash(&password, algorithm)?);
+    // A user that is switched off stays so.
+    let mark = old
+        .lines()
+        .find(|line| is_user(line, user))
+        .map_or("", mark);
+    let line = format!("{user}:{mark}{}", hash(&password, algorithm)?);
     if to_output {
         out(&format!("{line}\n"));
         return Ok(());
@@ -193,6 +206,10 @@ fn hash(password: &str, algorithm: HashAlgorithm) -> Result<String, Stop> {
 
 fn read(file: &Path) -> Result<Zeroizing<String>, Stop> {
     match fs::read_to_string(file) {
+        Ok(text) if text.trim_start().starts_with('{') => Err(failed(format!(
+            "{} has its users in JSON; edit it there, or take them over with --import",
+            file.display()
+        ))),
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(failed(format!(
             "{} does not exist; make it with -c",
@@ -211,6 +228,77 @@ fn write(file: &Path, text: &str) -> Result<(), Stop> {
         ));
     })
     .map_err(|error| failed(format!("{}: {error}", file.display())))
+}
+
+/// What stands before the hash of a line: `!` for a user that is switched off.
+fn mark(line: &str) -> &'static str {
+    let stored = line.split_once(':').map_or("", |(_, stored)| stored.trim());
+    if stored.starts_with('!') { "!" } else { "" }
+}
+
+fn switch(file: &Path, user: &str, on: bool) -> Result<(), Stop> {
+    let old = read(file)?;
+    let mut new = Zeroizing::new(String::with_capacity(old.len() + 1));
+    let mut found = false;
+    for line in old.lines() {
+        match line.split_once(':') {
+            Some((name, stored)) if is_user(line, user) => {
+                found = true;
+                let stored = stored.trim_start();
+                let stored = stored.strip_prefix('!').unwrap_or(stored);
+                let mark = if on { "" } else { "!" };
+                new.push_str(&format!("{name}:{mark}{stored}"));
+            }
+            _ => new.push_str(line),
+        }
+        new.push('\n');
+    }
+    if !found {
+        return Err(failed(format!("user {user} is not in {}", file.display())));
+    }
+    write(file, &new)?;
+    let did = if on { "Enabled" } else { "Disabled" };
+    err(&format!("{did} user {user}\n"));
+    Ok(())
+}
+
+/// Takes over the users of a file in JSON (requirement C15), each in the place of one of its name.
+fn import(json: &Path, arguments: &Passwd) -> Result<(), Stop> {
+    let text = fs::read(json).map(Zeroizing::new);
+    let text = text.map_err(|error| failed(format!("{}: {error}", json.display())))?;
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err(failed(format!("{} is not JSON", json.display())));
+    }
+    let (users, _) = PasswordFile::parse(&*text).map_err(|errors| {
+        let lines = errors.iter().map(|error| {
+            let place = format!("{}:{}:{}", json.display(), error.line, error.column);
+            format!("\n  {place}: {}", error.message)
+        });
+        failed(format!("nothing was changed:{}", lines.collect::<String>()))
+    })?;
+    let mut new = if arguments.create {
+        Zeroizing::new(String::new())
+    } else {
+        read(&arguments.file)?
+    };
+    let mut names: Vec<&str> = users.names().collect();
+    names.sort_unstable();
+    for name in &names {
+        check_name(name)?;
+        if let Some(hash) = users.hash_of(name) {
+            let mark = if users.is_disabled(name) { "!" } else { "" };
+            new = with_line(&new, name, &format!("{name}:{mark}{}", hash.as_str())).0;
+        }
+    }
+    write(&arguments.file, &new)?;
+    err(&format!("Imported {} user(s)\n", names.len()));
+    let grouped = users.groups().count();
+    if grouped > 0 {
+        err(&format!(
+            "note: {grouped} of them are in groups, which a group_file is for\n"
+        ));
+    }
+    Ok(())
 }
 
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {
@@ -269,10 +357,14 @@ fn clear_password(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
         return Ok(None);
     };
     let password = password.trim();
-    let parsed = StoredHash::parse(
-        password.split(':').next().unwrap_or_default().trim(),
-        &HashLimits::default(),
-    );
+    let stored = password.split(':').next().unwrap_or_default().trim();
+    // Switched off, and hashed already; else the `!` is part of the password.
+    if let Some(rest) = stored.strip_prefix('!')
+        && StoredHash::parse(rest, &HashLimits::default()).is_ok()
+    {
+        return Ok(None);
+    }
+    let parsed = StoredHash::parse(stored, &HashLimits::default());
     match parsed.map_err(|error| error.problem) {
         Ok(_) => Ok(None),
         Err(HashProblem::Empty) => Err("the password is empty"),

@@ -109,7 +109,7 @@ impl Reader {
     pub(super) fn secret_of_environment(&mut self, name: &Located<String>) -> Option<Secret> {
         use std::os::unix::ffi::OsStringExt;
         let Some(value) = std::env::var_os(&name.value) else {
-            let message = format!("the environment variable {} is not set", name.value);
+            let message = "the environment variable that is named here is not set";
             self.push(Diagnostic::error(message).at(&name.origin));
             return None;
         };

@@ -131,7 +131,7 @@ impl Auditor {
             Event::AcceptFailed { .. } => families.accept_failures.inc(),
             Event::Reloaded { .. } => families.reloads.with_label_values(&["applied"]).inc(),
             Event::ReloadFailed { .. } => families.reloads.with_label_values(&["failed"]).inc(),
-            Event::Started { .. } | Event::Stopping => {}
+            Event::Started { .. } | Event::Stopping | Event::Published { .. } => {}
         }
     }
 }
@@ -143,6 +143,13 @@ impl Observer for Auditor {
             action: request.action,
             topic: request.topic,
             denial,
+        });
+    }
+
+    fn used(&self, request: &Request<'_>) {
+        self.record(&Event::Published {
+            who: request.who,
+            topic: request.topic,
         });
     }
 

@@ -196,6 +196,14 @@ pub enum Event<'a> {
         /// Granted QoS.
         qos: QoS,
     },
+    /// A client publishes to another topic than before: under `subscribe_guard report` alone, for whoever
+    /// wants to write rules for what is used.
+    Published {
+        /// Who.
+        who: &'a Who,
+        /// Topic Name.
+        topic: &'a str,
+    },
     /// A subscription ended at the client's wish.
     Unsubscribed {
         /// Who.

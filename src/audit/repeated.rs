@@ -76,6 +76,7 @@ pub(super) fn repeated<'a>(event: &Event<'a>) -> Option<FloodOf<'a>> {
             refused
         }
         Event::Subscribed { who, filter, .. } => subscription("subscribed", who, filter),
+        Event::Published { who, topic } => subscription("published", who, topic),
         Event::Unsubscribed { who, filter } => subscription("unsubscribed", who, filter),
         Event::RefusedEarly {
             address,

@@ -313,6 +313,15 @@ pub(super) fn tell(event: &Event<'_>) -> Told {
                 with(json, "lasted_s", lasted.as_secs()),
             )
         }
+        Event::Published { who, topic } => (
+            LogClass::Debug,
+            format!("{} publishes to {}", called(who), escape(topic)),
+            with(
+                with_who(fields("publish", &["mqtt", "success"], "allow"), who),
+                "topic",
+                escape(topic).into_owned(),
+            ),
+        ),
         Event::Subscribed { who, filter, qos } => (
             LogClass::Subscribe,
             format!(

@@ -261,6 +261,10 @@ impl Observer for Sentry {
         self.asked(request, true);
     }
 
+    fn used(&self, request: &Request<'_>) {
+        self.audit.used(request);
+    }
+
     fn would_deny(&self, request: &Request<'_>, denial: &Denial) {
         self.audit.would_deny(request, denial);
     }

@@ -281,7 +281,8 @@ fn answer<'a, I: Iterator<Item = &'a BoundRule>>(
             Ask::Subscribe if rules.has_subscribe => Wanted::Subscribe(qos),
             Ask::Read | Ask::Subscribe => Wanted::Read(qos),
         };
-        match rules.decide_among(wanted, matching()) {
+        let matching = matching().filter(|rule| rule.matters(wanted));
+        match rules.decide_among(wanted, matching) {
             Decided::Allowed(place) => {
                 found = Answer::Granted(qos);
                 places.push(place);

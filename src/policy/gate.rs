@@ -265,6 +265,9 @@ impl Gate {
                 }
                 let request = client.request(Action::Publish, message.topic.as_str());
                 self.observer.admitted(&request);
+                if client.rights.is_reported() {
+                    self.observer.used(&request);
+                }
                 Decision::Admit(Admitted(message))
             }
             Err(denial) => {

@@ -93,6 +93,8 @@ pub trait Observer: Send + Sync {
     /// A subscription, a will, or a publish to another topic than the client's last was admitted. Not
     /// for every message: it is asked where the verdict is made anew.
     fn admitted(&self, _request: &Request<'_>) {}
+    /// Under `subscribe_guard report`: a publish to another topic than the client's last was admitted.
+    fn used(&self, _request: &Request<'_>) {}
     /// A request was admitted that `subscribe_guard strict` would have refused.
     fn would_deny(&self, request: &Request<'_>, denial: &Denial);
 }

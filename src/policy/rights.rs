@@ -231,6 +231,11 @@ impl Rights {
         self.rules.as_ref().is_some_and(|rules| rules.has_subscribe)
     }
 
+    /// Whether the operator wants to know what is used.
+    pub(super) fn is_reported(&self) -> bool {
+        self.guard == SubscribeGuard::Report
+    }
+
     /// Whether what may be published to a topic depends on the QoS.
     pub(super) fn limits_qos(&self) -> bool {
         self.rules.as_ref().is_some_and(|rules| rules.limits_qos)

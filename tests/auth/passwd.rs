@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use portcullis::auth::{HashAlgorithm, PasswordFile};
+use portcullis::auth::{HashAlgorithm, PasswordFile, StoredHash};
 
 use crate::material::Place;
 
@@ -234,4 +234,75 @@ fn passwords_that_are_short_or_known_to_others_are_refused_without_being_shown()
     );
     let kept = std::fs::read_to_string(&clear).expect("it is there");
     assert!(kept.contains("alice:good enough"));
+}
+
+#[test]
+fn a_user_is_switched_off_and_on_and_keeps_its_password() {
+    let place = Place::new();
+    let file = place.path("passwd");
+    let done = |arguments: &[&str], rest: &[&str]| {
+        let output = passwd(arguments, &file, rest);
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert!(done(&["-b", "-c"], &["alice", "one"]).0);
+    assert!(done(&["-b"], &["bob", "two"]).0);
+    assert!(done(&["--disable"], &["alice"]).0);
+    assert!(read(&file).is_disabled("alice") && !read(&file).is_disabled("bob"));
+    assert!(is_password(&file, "alice", "one"));
+    // Neither another password nor hashing what is in clear switches it on.
+    assert!(done(&["-b"], &["alice", "three"]).0);
+    assert!(done(&["-U"], &[]).0);
+    assert!(read(&file).is_disabled("alice") && is_password(&file, "alice", "three"));
+    assert!(done(&["--disable"], &["alice"]).0);
+    assert!(done(&["--enable"], &["alice"]).0);
+    assert!(!read(&file).is_disabled("alice") && is_password(&file, "alice", "three"));
+    let (ok, told) = done(&["--disable"], &["carol"]);
+    assert!(!ok && told.contains("carol is not in"), "{told}");
+}
+
+#[test]
+fn users_in_json_are_imported_with_their_hashes_c15() {
+    let place = Place::new();
+    let (file, json) = (place.path("passwd"), place.path("users.json"));
+    let hash = |password: &str| {
+        let hash = StoredHash::create(password.as_bytes(), HashAlgorithm::Sha512).expect("a hash");
+        hash.as_str().to_owned()
+    };
+    let users = format!(
+        r#"{{"users": {{"alice": {{"password_hash": "{}", "groups": ["g"]}}, "bob": {{"password_hash": "{}", "enabled": false}}}}}}"#,
+        hash("new"),
+        hash("b")
+    );
+    std::fs::write(&json, users).expect("written");
+    assert!(
+        passwd(&["-b", "-c"], &file, &["alice", "old"])
+            .status
+            .success()
+    );
+    assert!(passwd(&["-b"], &file, &["carol", "c"]).status.success());
+    let import = ["--import", json.to_str().expect("UTF-8")];
+    let output = passwd(&import, &file, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(is_password(&file, "alice", "new") && is_password(&file, "carol", "c"));
+    assert!(read(&file).is_disabled("bob"));
+    // The other way round it would spoil the file.
+    let before = std::fs::read(&json).expect("there");
+    let output = passwd(&["-b"], &json, &["dave", "d"]);
+    assert!(!output.status.success());
+    assert_eq!(std::fs::read(&json).expect("there"), before);
+    std::fs::write(
+        &json,
+        "{\"users\": {\"x\": {\"password_hash\": \"hunter2\"}}}",
+    )
+    .expect("written");
+    let output = passwd(&import, &file, &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && told.contains("users.json:1:12:"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"));
 }

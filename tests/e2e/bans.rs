@@ -17,7 +17,7 @@ fn site() -> Site {
 
 fn guess(site: &Site, user: &str) {
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..Hello::new(5, "guess", user)
     };
     assert_eq!(Raw::refused(site.plain, &wrong), 0x86);

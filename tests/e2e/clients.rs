@@ -135,7 +135,7 @@ fn a_wrong_password_and_an_unknown_user_hear_the_same() {
                 None,
                 &["-V", version, "-t", "demo/alice/answers/#"],
             );
-            command.args(["-u", user, "-P", "wrong"]);
+            command.args(["-u", user, "-P", "wrong battery"]);
             let ended = Tool::start(command).finish();
             assert_ne!(ended.code, Some(0), "{expected}");
             heard.push((ended.code, ended.text));
@@ -146,7 +146,7 @@ fn a_wrong_password_and_an_unknown_user_hear_the_same() {
     broker.metric_becomes(failures, 4.0);
     let told = broker.audited("authentication_failure", |line| line["username"] == "alice");
     assert_eq!(told["reason"], "bad_credentials");
-    assert!(!site.read("audit.log").contains("wrong\""));
+    assert!(!site.read("audit.log").contains("wrong battery"));
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn mqtt_3_1_3_6_and_3_2_2_16_each_client_without_an_identifier_is_given_one_of_i
 fn refused() -> Vec<(&'static str, Vec<u8>, u8)> {
     let hello = || Hello::new(5, "r", "alice");
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..hello()
     };
     let not_granted = hello().with_will(Will::new("demo/bob/requests/gone", "gone"));
@@ -233,7 +233,7 @@ fn mqtt_3_2_0_2_there_is_one_connack_whatever_is_sent() {
     let _broker = site.start();
     let good = Hello::new(5, "one", "alice");
     let bad = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..good.clone()
     };
     for hellos in [[&good, &good], [&good, &bad], [&bad, &good], [&bad, &bad]] {

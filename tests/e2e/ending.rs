@@ -197,7 +197,7 @@ fn mqtt_3_2_2_20_connack_has_no_user_properties_and_is_never_too_large() {
     site.on_plain_listener("reason_strings true");
     let _broker = site.start();
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..Hello::new(5, "w", "alice")
     };
     for maximum in 1..60 {

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clients::ACL;
 use crate::support::raw::{Hello, Packet, Raw, packet, put_bytes};
+use crate::support::secrets;
 use crate::support::site::{PASSWORD, STANDARD as CONF, Site};
 use crate::support::tools::Tool;
 
@@ -77,6 +78,9 @@ impl Scram {
             .zip(signature)
             .map(|(key, mask)| key ^ mask)
             .collect();
+        for secret in [&proof[..], &client_key, &salted] {
+            secrets::used(&STANDARD.encode(secret));
+        }
         let server = hmac(&hmac(&salted, b"Server Key"), said.as_bytes());
         (
             format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes(),
@@ -169,7 +173,7 @@ fn mqtt_4_12_0_4_a_wrong_password_a_user_that_does_not_exist_and_one_without_ver
     let site = site("");
     let broker = site.start();
     for client in [
-        Scram::new("alice", "wrong"),
+        Scram::new("alice", "wrong battery"),
         Scram::new("nobody", PASSWORD),
         Scram::new("bob", PASSWORD),
     ] {
@@ -189,7 +193,7 @@ fn a_verifier_serves_for_a_password_in_connect_too() {
         .0
         .disconnect();
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..Hello::new(5, "p", "alice")
     };
     assert_eq!(Raw::refused(site.plain, &wrong), 0x86);
@@ -260,7 +264,10 @@ fn mqtt_4_12_1_1_another_method_another_user_or_a_wrong_proof_ends_the_connectio
     body.extend(properties);
     raw.send(&packet(0xF0, &body));
     raw.expect_disconnect(0x82);
-    for again in [Scram::new("inside", PASSWORD), Scram::new("alice", "wrong")] {
+    for again in [
+        Scram::new("inside", PASSWORD),
+        Scram::new("alice", "wrong battery"),
+    ] {
         let (mut raw, _, _) = connect(&site, "s", &alice);
         raw.send(&auth(0x19, &again.first()));
         let (last, _) = again.last(&data(&raw.receive()));
@@ -334,7 +341,7 @@ fn mqtt_4_12_0_6_who_names_no_method_is_sent_no_auth_and_no_method() {
     let _broker = site.start();
     let good = Hello::new(5, "p", "alice");
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..good.clone()
     };
     for (hello, code) in [(good, 0), (wrong, 0x86)] {
@@ -385,7 +392,7 @@ fn mqtt_3_15_2_2_and_3_an_auth_has_nothing_that_could_make_it_too_large() {
 fn failures_of_an_exchange_ban_like_others() {
     let site = site("auth_failure_limit 2 60 60");
     let broker = site.start();
-    let (_, connack, _) = connect(&site, "s", &Scram::new("alice", "wrong"));
+    let (_, connack, _) = connect(&site, "s", &Scram::new("alice", "wrong battery"));
     assert_eq!(connack.body[1], 0x86);
     assert_eq!(
         Raw::refused(site.plain, &hello("s", METHOD, b"nonsense")),

@@ -12,7 +12,7 @@ fn site(more: &str) -> Site {
 
 fn wrong(user: &str) -> Hello {
     Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..Hello::new(5, "guess", user)
     }
 }

@@ -365,7 +365,7 @@ fn guarded() -> Site {
 
 fn stranger(id: &str) -> Hello {
     let mut stranger = Hello::new(4, id, "alice");
-    stranger.password = Some("wrong".into());
+    stranger.password = Some("wrong battery".into());
     stranger
 }
 
@@ -391,7 +391,7 @@ fn mqtt_3_2_2_4_and_5_of_3_1_1_a_refusal_has_no_session_and_ends_the_connection(
     let kept = Hello::new(4, "s", "alice").kept();
     Raw::hello(site.plain, &kept).0.disconnect();
     let mut wrong = kept;
-    wrong.password = Some("wrong".into());
+    wrong.password = Some("wrong battery".into());
     let (mut raw, bytes) = answer(&site, &wrong);
     assert_eq!(bytes, [0x20, 2, 0, 4], "though it has a session");
     raw.expect_end();

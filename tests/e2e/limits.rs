@@ -99,7 +99,7 @@ fn repeated_failures_ban_the_address_for_a_time() {
     let site = site("auth_failure_limit 3 60 60");
     let broker = site.start();
     let wrong = Hello {
-        password: Some("wrong".into()),
+        password: Some("wrong battery".into()),
         ..Hello::new(5, "a", "alice")
     };
     for _ in 0..3 {

@@ -3,6 +3,7 @@
 
 mod bans;
 mod behaviours;
+mod cached;
 mod canaries;
 mod certificate_names;
 mod certificates;
@@ -33,6 +34,7 @@ mod reload;
 mod remotes;
 mod rights;
 mod rule_tools;
+mod secrets;
 mod sessions;
 mod shipped;
 mod stapling;

@@ -96,7 +96,7 @@ fn client_ids_in_sequence_are_found_with_a_wrong_password_too() {
     let broker = site.start();
     for number in 1..=4 {
         let hello = Hello {
-            password: Some("wrong".into()),
+            password: Some("wrong battery".into()),
             ..Hello::new(5, &format!("pump-{number:04}"), "alice")
         };
         assert_eq!(Raw::refused(site.plain, &hello), 0x86);

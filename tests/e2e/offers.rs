@@ -103,7 +103,7 @@ fn refusals_are_told_in_words_but_never_by_which_rule() {
     assert!(holds(&disconnect, &statement), "{disconnect:02x?}");
     // Who is not known is told no more than the code says.
     let mut stranger = Hello::new(5, "s", "nobody");
-    stranger.password = Some("wrong".into());
+    stranger.password = Some("wrong battery".into());
     let (_, refused) = connack(site.plain, &stranger);
     let words = text_property(0x1F, "unknown user or wrong password");
     assert!(holds(&refused, &words), "{refused:02x?}");
@@ -115,7 +115,7 @@ fn mqtt_3_2_2_19_a_reason_string_that_makes_connack_too_large_is_left_out() {
     let site = site("reason_strings true");
     let _broker = site.start();
     let mut stranger = Hello::new(5, "s", "nobody");
-    stranger.password = Some("wrong".into());
+    stranger.password = Some("wrong battery".into());
     let text = text_property(0x1F, "unknown user or wrong password");
     let with_text = 5 + text.len();
     let at = |bytes: usize| {
@@ -158,7 +158,7 @@ fn draining_sends_clients_elsewhere_until_the_line_is_gone() {
     assert!(holds(&refused, &reference), "{refused:02x?}");
     again.expect_end();
     let mut stranger = Hello::new(5, "s", "alice");
-    stranger.password = Some("wrong".into());
+    stranger.password = Some("wrong battery".into());
     let (_, refused) = connack(site.plain, &stranger);
     assert_eq!(
         refused.body,

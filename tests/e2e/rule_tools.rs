@@ -237,3 +237,22 @@ fn a_log_that_names_no_use_teaches_nothing() {
     let ended = site.run(&["acl", "learn", "nowhere.log"]);
     assert_eq!(ended.code, Some(13));
 }
+
+#[test]
+fn a25_what_the_rules_of_a_reporting_run_granted_to_publish_is_learned_too() {
+    let wide = "user alice\ntopic readwrite #\n";
+    let site = Site::with_users(&["alice"], wide, "subscribe_guard report");
+    let mut broker = site.start();
+    let (mut alice, _) = Raw::hello(site.plain, &Hello::new(5, "a", "alice"));
+    for topic in ["plant/1", "plant/1", "plant/2", "plant/1"] {
+        assert_eq!(alice.publish_acked(topic, "x", 1), 0);
+    }
+    assert_eq!(alice.subscribe(&[("orders/+", 0)]), [0]);
+    alice.disconnect();
+    assert!(broker.stop().success());
+    let told = broker.audit("publish");
+    assert_eq!(told.len(), 2, "each topic once in a while: {told:?}");
+    let ended = site.run(&["acl", "learn", "audit.log"]);
+    let expected = "user alice\ntopic read orders/+\ntopic write plant/1\ntopic write plant/2\n";
+    assert!(ended.out.ends_with(expected), "{}", ended.out);
+}

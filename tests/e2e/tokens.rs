@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use crate::clients::ACL;
 use crate::support::raw::{Hello, Raw, packet, put_bytes, put_properties};
+use crate::support::secrets;
 use crate::support::site::{Site, eventually};
 use crate::support::tools::{By, publisher, subscriber};
 
 /// Who issues tokens for the site.
 struct Issuer(KeyPair);
 
-fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.expect("after 1970").as_secs()
 }
@@ -258,7 +259,8 @@ fn a_client_id_out_of_a_token_is_bound_by_the_rules_for_client_ids() {
 }
 
 /// Authentication Method and Authentication Data.
-fn by_jwt(token: &str) -> Vec<u8> {
+pub(crate) fn by_jwt(token: &str) -> Vec<u8> {
+    secrets::used(token);
     let mut properties = vec![0x15];
     put_bytes(&mut properties, b"JWT");
     properties.push(0x16);

@@ -6,6 +6,7 @@ use std::env;
 
 use portcullis::codec::QoS;
 use portcullis::policy::{Answer, Ask, Region, Rights, Survey};
+use portcullis::topic::TopicFilter;
 
 use super::twin::{Choices, World, bound, obviously, some_file};
 
@@ -17,6 +18,9 @@ fn random(choices: &mut Choices, world: &mut World) -> String {
     // Here nothing is worked out as sets, so that the QoS may be limited.
     let limited = text.lines().map(|line| match line.strip_prefix("topic ") {
         Some(_) if choices.below(4) == 0 => format!("max_qos {}\n{line}\n", choices.below(3)),
+        Some(rule) if choices.below(4) == 0 => {
+            format!("topic {}\n", rule.replacen("read ", "subscribe ", 1))
+        }
         _ => format!("{line}\n"),
     });
     limited.collect()
@@ -37,7 +41,12 @@ fn is_in(region: &Region, topic: &str) -> bool {
 fn answer(rights: &Rights, ask: Ask, topic: &str) -> Option<u8> {
     let granted = |qos: &QoS| match ask {
         Ask::Write => rights.publish(topic, *qos).is_ok(),
-        _ => rights.deliver(topic).is_ok(),
+        Ask::Read => rights.deliver(topic).is_ok(),
+        Ask::Subscribe => {
+            let filter = TopicFilter::parse(topic).expect("it has no wildcard");
+            let granted = rights.subscribe(&filter, *qos);
+            granted.is_ok_and(|granted| granted.qos == *qos)
+        }
     };
     let all = [QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::AtMostOnce];
     all.iter().find(|qos| granted(qos)).map(|qos| qos.bits())
@@ -46,12 +55,12 @@ fn answer(rights: &Rights, ask: Ask, topic: &str) -> Option<u8> {
 fn check(choices: &mut Choices, world: &mut World) {
     let files = [random(choices, world), random(choices, world)];
     let rights = files.each_ref().map(|file| bound(file));
-    let ask = [Ask::Read, Ask::Write][choices.below(2)];
+    let ask = [Ask::Read, Ask::Write, Ask::Subscribe][choices.below(3)];
     let survey = Survey::new(&[&rights[0], &rights[1]], ask).expect("few steps");
     // Deliveries are not judged by QoS.
     let shown = |answer: &Answer| match ask {
-        Ask::Write => answer.qos(),
-        _ => answer.qos().map(|_| 2),
+        Ask::Read => answer.qos().map(|_| 2),
+        Ask::Write | Ask::Subscribe => answer.qos(),
     };
     let combination = |answers: &[Answer]| answers.iter().map(shown).collect::<Vec<_>>();
     let combinations: BTreeSet<_> = survey

@@ -7,6 +7,7 @@ mod explain;
 mod learn;
 mod report;
 mod subjects;
+mod used;
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,6 +1,7 @@
 //! JSON Web Tokens as user names and passwords.
 
 use crate::auth::jwt::{self, Replay};
+use crate::config::Located;
 use crate::config::directive::{Directive, Repeat, Section};
 use crate::config::lexer::Line;
 use crate::config::settings::SecurityGroup;
@@ -83,10 +84,12 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .section(Section::Access)
     .example("/etc/portcullis/introspection.secret")
     .meaning("The broker's own secret. Hardened refuses a file that group or world can read. Re-read on reload."),
-    Directive::security("introspection_client_secret_env", "NAME", Value::Text(|group, name| {
-        group.introspection.client_secret_env = Some(name);
+    Directive::security("introspection_client_secret_env", "NAME", Value::Parsed(|group, line| {
+        group.introspection.client_secret_env = Some(environment_variable(line)?);
+        Ok(line.value().to_owned())
     }))
     .own()
+    .secret()
     .section(Section::Access)
     .example("INTROSPECTION_SECRET")
     .meaning("As introspection_client_secret_file: the environment variable that holds it."),
@@ -136,10 +139,12 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         "Secret of 32 bytes or more for HS256, HS384 and HS512, in place of public keys. Hardened refuses a \
          file that group or world can read. Re-read on reload.",
     ),
-    Directive::security("jwt_secret_env", "NAME", Value::Text(|group, name| {
-        group.tokens.secret_env = Some(name);
+    Directive::security("jwt_secret_env", "NAME", Value::Parsed(|group, line| {
+        group.tokens.secret_env = Some(environment_variable(line)?);
+        Ok(line.value().to_owned())
     }))
     .own()
+    .secret()
     .section(Section::Access)
     .example("JWT_SECRET")
     .meaning("As jwt_secret_file: the environment variable that holds the secret."),
@@ -256,6 +261,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
          clients are disconnected at the reload that adds them.",
     ),
 ];
+
+/// The name of an environment variable, which is not shown: it is easily taken for the place of the
+/// secret itself.
+fn environment_variable(line: &Line) -> Result<Located<String>, ValueError> {
+    let word = first(line)?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if word.text.len() != line.value().len() || !word.text.chars().all(fits) {
+        let problem = "it is the name of an environment variable that belongs here";
+        return Err(ValueError::new(word.at, problem).help("for example `JWT_SECRET`"));
+    }
+    Ok(Located::new(
+        word.text.to_owned(),
+        line.origin(word.at, true),
+    ))
+}
 
 fn algorithms(group: &mut SecurityGroup, line: &Line) -> Result<String, ValueError> {
     first(line)?;

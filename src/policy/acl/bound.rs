@@ -26,7 +26,10 @@ pub(crate) struct BoundRule {
 impl BoundRule {
     /// Whether it can have a say in what is wanted, if only as the reason why not.
     pub(crate) fn matters(&self, wanted: Wanted) -> bool {
-        !self.access.is_deny() || self.access.denies(wanted)
+        let is_subscribe = matches!(wanted, Wanted::Subscribe(_));
+        !self.access.is_deny()
+            || self.access.denies(wanted)
+            || (is_subscribe && self.access == Access::ReadDeny)
     }
 
     /// Whether the rule's filter matches a Topic Name, as section 4.7 has it.
@@ -193,12 +196,19 @@ impl Rules {
         matching: impl Iterator<Item = &'a BoundRule>,
     ) -> Decided {
         let mut almost = None;
+        let mut is_read_denied = false;
         for rule in matching {
             let access = rule.access;
             if access.denies(wanted) {
                 return Decided::Denied(DenyReason::DenyRule, Some(rule.place));
             }
-            if access.grants(wanted) && rule.max_qos >= wanted.qos() {
+            if access == Access::ReadDeny {
+                // Only a rule that grants to subscribe grants it here: what it brings is judged.
+                is_read_denied = true;
+                almost.get_or_insert((DenyReason::DenyRule, rule.place));
+            }
+            let is_enough = !is_read_denied || access == Access::Subscribe;
+            if is_enough && access.grants(wanted) && rule.max_qos >= wanted.qos() {
                 return Decided::Allowed(rule.place);
             }
             if !access.is_deny() {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use super::file::{AclError, AclFile};
 use super::level::{Level, Levels, Name, Part, Template};
+use super::lint;
 use super::rule::{Access, Rule};
 use super::version2::{self, HEADER};
 
@@ -61,11 +62,9 @@ pub fn convert(text: &str) -> Result<Converted, ConvertError> {
             writer.line(line.trim_end());
         }
     }
-    let mut conflicts: Vec<(u32, String)> = old
-        .warnings()
-        .iter()
-        .filter(|warning| warning.is_grant_that_beats_deny())
-        .map(|warning| (warning.line, warning.message.clone()))
+    let mut conflicts: Vec<(u32, String)> = lint::grants_that_beat_denies(&old)
+        .into_iter()
+        .map(|warning| (warning.line, warning.message))
         .collect();
     conflicts.extend(
         users
@@ -279,6 +278,16 @@ mod tests {
         assert_eq!(lines("user u+\ntopic a\npattern read b\n"), [1]);
         assert_eq!(lines("user u/v\ntopic a\npattern read b/%u\n"), [0; 0]);
         assert_eq!(lines("user u/v\ntopic a\npattern deny b/%u\n"), [1]);
+        // However many rules there are.
+        let mut long = String::new();
+        for topic in 0..2_000 {
+            long.push_str(&format!("pattern deny {topic}\n"));
+        }
+        for user in 0..1_001 {
+            long.push_str(&format!("user {user}\ntopic read x\n"));
+        }
+        long.push_str("topic read 7\n");
+        assert_eq!(lines(&long), [2_000 + 2 * 1_001 + 1]);
         // Blanks that version 2 would leave out.
         assert_eq!(lines("topic read \ta\n"), [1]);
         assert_eq!(lines("user \tbob\ntopic read a\n"), [2]);

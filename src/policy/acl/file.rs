@@ -51,11 +51,6 @@ impl AclWarning {
     pub fn is_dangerous(&self) -> bool {
         self.name != lint::NOT_COMPARED
     }
-
-    /// Whether it is a grant that beats the deny of a pattern, as it cannot in version 2.
-    pub fn is_grant_that_beats_deny(&self) -> bool {
-        self.name == lint::GRANT_BEATS_DENY
-    }
 }
 
 /// In which order rules are asked.
@@ -177,11 +172,6 @@ impl AclFile {
     /// The name rules of this file are shown with.
     pub fn name(&self) -> &str {
         self.files.first().map_or("", |name| name)
-    }
-
-    /// Whether it is mosquitto's, not of version 2.
-    pub fn is_mosquittos(&self) -> bool {
-        self.order == Order::Mosquitto
     }
 
     /// The path of the included file that something stands in.

@@ -13,16 +13,26 @@ use crate::policy::rights::is_closed_for_writing;
 const MAX_PAIRS: usize = 2_000_000;
 
 /// A user's grant that overlaps the deny of a pattern.
-pub(super) const GRANT_BEATS_DENY: &str = "user-grant-beats-pattern-deny";
+const GRANT_BEATS_DENY: &str = "user-grant-beats-pattern-deny";
 /// The only finding that says nothing about a rule.
 pub(super) const NOT_COMPARED: &str = "rules-not-compared";
 
 /// What comparing the rules of `file` brings to light, in the order of the lines.
 pub(super) fn findings(file: &AclFile) -> Vec<AclWarning> {
+    compared(file, MAX_PAIRS, false)
+}
+
+/// Every grant that beats the deny of a pattern, however many rules there are.
+pub(super) fn grants_that_beat_denies(file: &AclFile) -> Vec<AclWarning> {
+    compared(file, usize::MAX, true)
+}
+
+fn compared(file: &AclFile, pairs: usize, only_beaten: bool) -> Vec<AclWarning> {
     let mut lint = Lint {
         file,
         found: Vec::new(),
-        pairs: MAX_PAIRS,
+        pairs,
+        only_beaten,
     };
     lint.list(&file.anonymous, Whom::Anonymous);
     // In an order of its own, so that what is left out of a huge file does not depend on chance.
@@ -82,6 +92,7 @@ struct Lint<'a> {
     found: Vec<(Place, &'static str, String)>,
     /// Pairs that may still be compared.
     pairs: usize,
+    only_beaten: bool,
 }
 
 impl<'a> Lint<'a> {
@@ -106,6 +117,18 @@ impl<'a> Lint<'a> {
                 .filter(|rule| !rule.access.is_deny())
                 .map(known),
         );
+        if !self.only_beaten {
+            self.idle(&ordered, first, whom);
+        }
+        if self.file.order == Order::Mosquitto && whom != Whom::All {
+            let denies: Vec<_> = everyone.iter().filter(is_deny).map(known).collect();
+            self.beaten(&ordered, &denies, whom);
+        }
+    }
+
+    /// Rules that decide nothing. `ordered` is in the order of decision, and from `first` on the list
+    /// that is asked about.
+    fn idle(&mut self, ordered: &[(&Rule, Vec<Template>)], first: usize, whom: Whom<'_>) {
         for (index, (rule, levels)) in ordered.iter().enumerate().skip(first) {
             // For a client whose name cannot be put into it, such a deny closes everything.
             let closes = rule.access.is_deny() && matches!(rule.levels, Levels::Templates(_));
@@ -118,10 +141,6 @@ impl<'a> Lint<'a> {
                 continue;
             }
             self.shadowed(rule, levels, &ordered[..index]);
-        }
-        if self.file.order == Order::Mosquitto && whom != Whom::All {
-            let denies: Vec<_> = everyone.iter().filter(is_deny).map(known).collect();
-            self.beaten(&ordered, &denies, whom);
         }
     }
 

@@ -61,7 +61,7 @@ fn wrong_password(programs: &Programs<'_>) {
         None,
         &arguments,
     );
-    command.args(["-u", "alice", "-P", "wrong"]);
+    command.args(["-u", "alice", "-P", "wrong battery"]);
     let ended = Tool::start(command).finish();
     assert_ne!(ended.code, Some(0));
     let text = ended.text.to_lowercase();

@@ -25,7 +25,7 @@ async fn connect(how: How<'_>) {
 }
 
 async fn wrong_password(mut how: How<'_>) {
-    how.password = "wrong";
+    how.password = "wrong battery";
     let refused = how.try_connect().await.err().expect("let in");
     assert!(refused.contains("refused"), "{refused}");
 }

@@ -53,7 +53,7 @@ class Scenarios:
 
     async def wrong_password(self, version):
         try:
-            await self.connect("alice", version, password="wrong")
+            await self.connect("alice", version, password="wrong battery")
         except Refused:
             return
         raise AssertionError("let in")

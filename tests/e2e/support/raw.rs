@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::secrets;
 use super::site::{PASSWORD, PATIENCE};
 
 pub(crate) trait Stream: Read + Write + Send {
@@ -137,6 +138,9 @@ impl Hello {
             }
             put_bytes(&mut body, will.topic.as_bytes());
             put_bytes(&mut body, will.payload.as_bytes());
+        }
+        if let Some(password) = &self.password {
+            secrets::used(password);
         }
         for text in [&self.user, &self.password].into_iter().flatten() {
             put_bytes(&mut body, text.as_bytes());

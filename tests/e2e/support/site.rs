@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::material::{MATERIAL, put};
+use super::secrets;
 
 /// Nothing here takes so long; who waits longer waits for something that does not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -147,10 +148,30 @@ impl Site {
             .stdin(Stdio::null())
             .output()
             .expect("the program runs");
-        Ended {
+        let ended = Ended {
             code: output.status.code(),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        secrets::used_in_files(self.dir());
+        secrets::assert_none_in("its output", &ended.out);
+        secrets::assert_none_in("its errors", &ended.err);
+        ended
+    }
+
+    /// Whatever a broker wrote here: its output, its logs, and what it serves as metrics.
+    fn assert_nothing_shows_a_secret(&self, metrics: &str) {
+        secrets::used_in_files(self.dir());
+        secrets::assert_none_in("/metrics", metrics);
+        for entry in std::fs::read_dir(self.dir())
+            .expect("the directory")
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.contains(".log") || name == "broker.out" {
+                let text = std::fs::read(entry.path()).unwrap_or_default();
+                secrets::assert_none_in(&name, &String::from_utf8_lossy(&text));
+            }
         }
     }
 
@@ -275,17 +296,19 @@ impl Broker<'_> {
     }
 
     pub(crate) fn http(&self, path: &str) -> String {
-        let mut stream =
-            TcpStream::connect(("127.0.0.1", self.site.metrics)).expect("metrics are served");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        self.try_http(path).expect("metrics are served")
+    }
+
+    fn try_http(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.site.metrics))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .expect("the request goes out");
+        )?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        text
+        stream.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// The value of one sample, as it is named in the text: `name{label="value"}`.
@@ -310,6 +333,17 @@ impl Broker<'_> {
         }
     }
 
+    /// CPU time of all its threads so far, in clock ticks.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it runs");
+        // The second field is a name in brackets, which may hold anything.
+        let (_, rest) = stat.rsplit_once(") ").expect("a name");
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
+        ticks(11) + ticks(12)
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -329,10 +363,14 @@ impl Broker<'_> {
 
 impl Drop for Broker<'_> {
     fn drop(&mut self) {
+        // It may have ended, or have no such listener.
+        let metrics = self.try_http("/metrics").unwrap_or_default();
         drop(self.child.kill());
         drop(self.child.wait());
         if std::thread::panicking() {
             eprintln!("--- what the broker said\n{}", self.log());
+        } else {
+            self.site.assert_nothing_shows_a_secret(&metrics);
         }
     }
 }

@@ -27,19 +27,24 @@ const FILTERS: [&str; 10] = [
 
 pub(super) fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let file = match AclFile::parse("fuzz.acl", &text) {
+    one(&text);
+    one(&format!("#!acl 2\n{text}"));
+}
+
+fn one(text: &str) {
+    let file = match AclFile::parse("fuzz.acl", text) {
         Ok(file) => file,
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
-                placed(&text, error.line);
+                placed(text, error.line);
                 assert!(error.column > 0 && !error.message.is_empty());
             }
             return;
         }
     };
     for warning in file.warnings() {
-        placed(&text, warning.line);
+        placed(text, warning.line);
     }
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     for (username, client_id) in CLIENTS {
