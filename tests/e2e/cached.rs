@@ -65,7 +65,7 @@ fn who_comes_again_with_the_same_password_costs_no_hash_unless_the_cache_is_off(
 fn two_thousand_reconnects_cost_a_twentieth_of_their_hashing() {
     let (first, again) = costs(2_000, "");
     let (_, without) = costs(2_000, "credential_cache 0\n");
-    println!(
+    eprintln!(
         "first login: {} hashes, {} ticks of CPU; again: {} hashes, {} ticks; again without cache: {} \
          hashes, {} ticks",
         first.0, first.1, again.0, again.1, without.0, without.1
