@@ -90,11 +90,18 @@ impl Rules {
         }
     }
 
-    /// Rules that grant everything but what begins with `$`: what no file means.
-    pub(crate) fn open() -> Self {
-        let mut rules = Self::closed("(no file)");
-        rules.lists[0] = [allow_all(Place { file: 0, line: 0 })].into();
-        rules
+    /// Rules of the broker's own that are asked in this order; no client's name is put in.
+    pub(crate) fn of(rules: &[(&str, Access)]) -> Self {
+        let rules = rules.iter().map(|(filter, access)| BoundRule {
+            levels: filter.split('/').map(plain).collect(),
+            access: *access,
+            max_qos: 2,
+            place: Place { file: 0, line: 0 },
+        });
+        Self {
+            lists: [rules.collect(), Box::default()],
+            ..Self::closed("(broker)")
+        }
     }
 
     /// Binds the rules of `file` to a client that is in these `groups`. Without a file there are
