@@ -6,14 +6,15 @@ use std::fmt::Write;
 use crate::config::SecurityProfile;
 
 use super::cli::{Check, Run, Stop};
-use super::generation::{self, Loaded};
+use super::generation;
+use super::reading::{self, Loaded};
 use super::serve::refused;
 use super::{err, invalid, out};
 
 /// `--test-config`, as mosquitto has it, but with every file opened.
 pub(super) fn test_config(run: &Run, variable: Option<OsString>) -> Result<(), Stop> {
     let options = run.load_options(variable)?;
-    let loaded = generation::load(run.config_file.as_deref(), &options);
+    let loaded = reading::load(run.config_file.as_deref(), &options);
     if !loaded.is_ok() {
         // Code 3 for whatever is wrong: that is what scripts ask for.
         return Err(invalid(refused(&loaded).text));
@@ -32,7 +33,7 @@ fn warn(loaded: &Loaded) {
 /// `check`.
 pub(super) fn check(arguments: &Check, variable: Option<OsString>) -> Result<(), Stop> {
     let options = arguments.profile.load_options(variable)?;
-    let loaded = generation::load(Some(&arguments.config_file), &options);
+    let loaded = reading::load(Some(&arguments.config_file), &options);
     if !loaded.is_ok() && !arguments.security {
         return Err(refused(&loaded));
     }
@@ -67,7 +68,7 @@ fn security(arguments: &Check) -> Result<(), Stop> {
         )),
         ..crate::config::LoadOptions::default()
     };
-    let compatible = generation::load(Some(&arguments.config_file), &options);
+    let compatible = reading::load(Some(&arguments.config_file), &options);
     let settings = &compatible.settings;
     if compatible.errors().next().is_some() {
         return Err(refused(&compatible));

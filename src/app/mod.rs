@@ -15,6 +15,7 @@ mod passwd;
 mod password_rules;
 mod process;
 mod quickstart;
+mod reading;
 mod rehash;
 mod remotes;
 mod replace;

@@ -82,9 +82,12 @@ pub(super) fn run(arguments: &Passwd) -> Result<(), Stop> {
         read(&arguments.file)?
     };
     // A user that is switched off stays so.
-    let mut lines = old.lines();
-    let mark = lines.find(|line| is_user(line, user)).map_or("", mark);
-    let (new, replaced) = with_line(&old, user, &format!("{user}:{mark}{hash}"));
+    let mark = old
+        .lines()
+        .find(|line| is_user(line, user))
+        .map_or("", mark);
+    let line = format!("{user}:{mark}{hash}");
+    let (new, replaced) = with_line(&old, user, &line);
     write(&arguments.file, &new)?;
     let did = if replaced { "Updated" } else { "Added" };
     err(&format!("{did} the password of user {user}\n"));
@@ -235,11 +238,6 @@ fn write(file: &Path, text: &str) -> Result<(), Stop> {
     .map_err(|error| failed(format!("{}: {error}", file.display())))
 }
 
-/// Keeps a broker with `rehash_on_login` from writing meanwhile, where the file system can.
-fn locked(file: &Path) -> Option<fs::File> {
-    lock(file).ok()
-}
-
 /// What stands before the hash of a line: `!` for a user that is switched off.
 fn mark(line: &str) -> &'static str {
     let stored = line.split_once(':').map_or("", |(_, stored)| stored.trim());
@@ -311,6 +309,11 @@ fn import(json: &Path, arguments: &Passwd) -> Result<(), Stop> {
         ));
     }
     Ok(())
+}
+
+/// Keeps a broker with `rehash_on_login` from writing meanwhile, where the file system can.
+fn locked(file: &Path) -> Option<fs::File> {
+    lock(file).ok()
 }
 
 fn delete(file: &Path, user: &str) -> Result<(), Stop> {

@@ -15,7 +15,7 @@ use crate::broker::Signal;
 use crate::config::{ClientIdFrom, Diagnostic, IntrospectionConfig, Located, TokenSettings};
 use crate::net::Shared;
 
-use super::generation::Reader;
+use super::reading::Reader;
 
 /// How long a key set may take to come.
 const KEY_SET_TIMEOUT: Duration = Duration::from_secs(10);

@@ -20,7 +20,8 @@ use crate::session;
 
 use super::abuse;
 use super::ban_file::BanFile;
-use super::generation::{self, Files, Loaded, Services};
+use super::generation::{self, Services};
+use super::reading::{Files, Loaded};
 use super::rehash::Rehasher;
 use super::remotes::Asked;
 

@@ -22,8 +22,8 @@ use crate::net::{exporter, listener};
 use crate::topic::TopicName;
 
 use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
-use super::generation::{self, Loaded};
 use super::process::{self, PidFile, ProcessError};
+use super::reading::{self, Loaded};
 use super::running::{Running, log_settings};
 use super::watch::{Looks, Watch};
 
@@ -86,10 +86,7 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         .any(crate::config::Diagnostic::is_error)
     {
         // Everything that is wrong is told at once, with what is wrong in the files it names.
-        return Err(refused(&generation::load(
-            start.config_file,
-            &start.options,
-        )));
+        return Err(refused(&reading::load(start.config_file, &start.options)));
     }
     let settings = early.settings;
     if start.daemon {
@@ -114,7 +111,7 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         process::drop_privileges(wanted).map_err(|error: ProcessError| failed(PROCESS, error))?
     };
     // Read as the account that will have to read it again at a reload.
-    let loaded = generation::load(start.config_file, &start.options);
+    let loaded = reading::load(start.config_file, &start.options);
     if !loaded.is_ok() {
         return Err(refused(&loaded));
     }
@@ -379,7 +376,7 @@ fn reload(running: &mut Running, source: &Source, watch: &mut Watch) {
         state.push(now);
     }
     process::notify(&state);
-    let loaded = generation::load(source.config_file.as_deref(), &source.options);
+    let loaded = reading::load(source.config_file.as_deref(), &source.options);
     let attempted = Box::new(loaded.settings.clone());
     let refused = (!running.reload(loaded)).then_some(attempted);
     watch.loaded(&running.settings, refused, &before);

@@ -7,7 +7,7 @@ use crate::auth::Secret;
 use crate::auth::jwt::{self, JwtSettings, KeyError, KeySet, Revoked};
 use crate::config::{ClientIdFrom, Diagnostic, Located, Origin, TokenSettings};
 
-use super::generation::Reader;
+use super::reading::Reader;
 
 impl Reader {
     /// `None` if no tokens are taken, or if something is wrong, which is told.

@@ -31,6 +31,7 @@ mod value;
 
 pub use abuse::{AbuseSettings, AuthFailureLimit, CountLimit, MisuseLimit};
 pub use changes::Change;
+pub(crate) use diagnostic::printable;
 pub use diagnostic::{Diagnostic, Severity};
 pub use directive::{Default, Directive, Reload, Repeat, Scope, Section, Support};
 pub use document::{conf, listing, markdown};

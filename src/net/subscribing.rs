@@ -104,8 +104,9 @@ impl Subscribing<'_> {
         replay: &mut Replay,
     ) -> Result<ReasonCode, Refusal> {
         let state = connection.session_mut();
-        if let Some(code) = token::subscribe(wanted, identifier, state, self.listener) {
-            return Ok(code);
+        if let Some(qos) = token::subscribe(wanted, identifier, state, self.listener) {
+            report::subscribed(self.shared, self.client.who(), wanted.filter, qos);
+            return Ok(ReasonCode::granted(qos));
         }
         let Some(filter) = mounted(wanted.filter, &self.listener.mount_point) else {
             return Err(INVALID);
@@ -171,8 +172,11 @@ impl Subscribing<'_> {
         let mut codes = Codes::new();
         let mut told = None;
         for text in packet.filters() {
-            if let Some(code) = token::unsubscribe(text, connection.session_mut()) {
-                codes.push(code);
+            if let Some(existed) = token::unsubscribe(text, connection.session_mut()) {
+                if existed {
+                    report::unsubscribed(self.shared, self.client.who(), text);
+                }
+                codes.push(unsubscribed(existed));
                 continue;
             }
             let Some(filter) = mounted(text, &self.listener.mount_point) else {
@@ -186,14 +190,18 @@ impl Subscribing<'_> {
             if existed {
                 report::unsubscribed(self.shared, self.client.who(), &text);
             }
-            codes.push(if existed {
-                ReasonCode::SUCCESS
-            } else {
-                ReasonCode::NO_SUBSCRIPTION_EXISTED
-            });
+            codes.push(unsubscribed(existed));
         }
         connection.unsubscribed(packet.packet_id, &codes, told, out)?;
         Ok(())
+    }
+}
+
+fn unsubscribed(existed: bool) -> ReasonCode {
+    if existed {
+        ReasonCode::SUCCESS
+    } else {
+        ReasonCode::NO_SUBSCRIPTION_EXISTED
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::broker::Session;
-use crate::codec::{ReasonCode, SubscribeFilter};
+use crate::codec::{QoS, SubscribeFilter};
 use crate::message::{Author, ClientId, Delivery, Groups, Message, Tokens};
 use crate::policy::Client;
 use crate::session::{self, SessionState, TOKEN_TOPIC, TopicTokens, Turned};
@@ -110,14 +110,14 @@ impl Serving {
     }
 }
 
-/// A SUBSCRIBE to the topic where a client is told its token; `None` if it is for another one, or no
-/// tokens are drawn here.
+/// A SUBSCRIBE to the topic where a client is told its token: the QoS that is granted. `None` if it is
+/// for another one, or no tokens are drawn here.
 pub(super) fn subscribe(
     wanted: &SubscribeFilter<'_>,
     identifier: Option<u32>,
     state: &mut SessionState,
     listener: &ListenerState,
-) -> Option<ReasonCode> {
+) -> Option<QoS> {
     let settings = &listener.session;
     if wanted.filter != TOKEN_TOPIC || settings.topic_tokens.is_none() {
         return None;
@@ -125,17 +125,13 @@ pub(super) fn subscribe(
     let qos = wanted.qos.min(settings.max_qos);
     state.tokens.as_mut()?.subscribed = Some((qos, identifier));
     queue(state, &listener.mount_point);
-    Some(ReasonCode::granted(qos))
+    Some(qos)
 }
 
-/// As [`subscribe`], for UNSUBSCRIBE.
-pub(super) fn unsubscribe(filter: &str, state: &mut SessionState) -> Option<ReasonCode> {
+/// As [`subscribe`], for UNSUBSCRIBE: whether there was such a subscription.
+pub(super) fn unsubscribe(filter: &str, state: &mut SessionState) -> Option<bool> {
     if filter != TOKEN_TOPIC {
         return None;
     }
-    let subscribed = state.tokens.as_mut()?.subscribed.take();
-    Some(match subscribed {
-        Some(_) => ReasonCode::SUCCESS,
-        None => ReasonCode::NO_SUBSCRIPTION_EXISTED,
-    })
+    Some(state.tokens.as_mut()?.subscribed.take().is_some())
 }

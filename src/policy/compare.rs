@@ -1,265 +1,300 @@
-//! What two sets of rules say differently of somebody, as filters.
+//! What do these rules answer, for every topic there is? And where do two sets of rules differ?
 //!
-//! The walk is that of containment, over every topic there is and with both sets at once. Where all the
-//! topics below a level are alike they are one line; what is said of any word is said as `+`, of any
-//! word that begins so as `word*`.
+//! The walk is that of `containment`, from every first level at once and through several sets of
+//! rules together. It yields a tree: at each level the words that make a difference, and what holds
+//! for all others. Of the tree `regions` writes the topics with a certain answer as filters.
 
-use smallvec::SmallVec;
+mod regions;
+mod tree;
 
-use super::RuleId;
-use super::acl::{Decided, Rules, Wanted};
-use super::containment::{Live, Symbol, is_matched, named_words, step};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::acl::{BoundRule, Decided, Level, Place, Rules, Wanted};
+use super::containment::{Live, Symbol, is_matched, step};
+use super::rights::{Rights, closed_for_writing};
+use super::{DenyReason, RuleId};
+use tree::{Node, Value, Word};
+
+pub use regions::Region;
 
 /// Steps after which a comparison is given up.
-const MOST_STEPS: usize = 2_000_000;
+pub const COMPARE_BUDGET: usize = 3_000_000;
 
-/// One line of what is different.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Topics, in the words of rules: `+`, `#` and `word*`.
-    pub filter: String,
-    /// Whether they are allowed now; else they were.
-    pub is_allowed: bool,
-    /// The rule that allowed or denied it before; of one of the topics, where several rules did.
-    pub old: Option<RuleId>,
-    /// The rule that does now.
-    pub new: Option<RuleId>,
-    /// Topics that the filter matches and that are not meant.
-    pub except: Vec<String>,
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ask {
+    /// To be sent messages.
+    Read,
+    /// To publish.
+    Write,
+    /// To subscribe: as reading where no rule says `subscribe`.
+    Subscribe,
 }
 
-/// The comparison took too many steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLong;
-
-/// What is said of a topic by both sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Said {
-    was: bool,
-    is: bool,
-    old: Option<RuleId>,
-    new: Option<RuleId>,
+/// What the rules say of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// No rule grants it.
+    NotGranted,
+    /// A rule denies it.
+    Denied,
+    /// Granted up to this QoS.
+    Granted(u8),
 }
 
-impl Said {
-    fn change(&self) -> Option<bool> {
-        (self.was != self.is).then_some(self.is)
+impl Answer {
+    /// The highest QoS that is granted.
+    pub fn qos(self) -> Option<u8> {
+        match self {
+            Self::Granted(qos) => Some(qos),
+            Self::NotGranted | Self::Denied => None,
+        }
     }
 }
 
-/// What is known of all the topics that begin alike.
-enum Below {
-    /// Nothing changes, or the same everywhere.
-    Alike(Said),
-    /// Filters begin with what comes behind: nothing, or a `/`.
-    Mixed(Vec<Difference>),
+/// The rules can be told apart in more ways than can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rules overlap in more ways than can be looked at ({COMPARE_BUDGET} steps)")]
+pub struct TooManySteps;
+
+/// The answers of several sets of rules for every topic.
+#[derive(Debug)]
+pub struct Survey {
+    root: Node<Vec<Answer>>,
+    deciding: BTreeSet<(usize, Place)>,
+    names: BTreeMap<(usize, Place), RuleId>,
 }
 
-type InPlay<'a> = SmallVec<[Live<'a>; 16]>;
+impl Survey {
+    /// Asks these rights about every topic.
+    ///
+    /// # Errors
+    /// There are too many cases.
+    pub fn new(rights: &[&Rights], ask: Ask) -> Result<Self, TooManySteps> {
+        let reserved = (ask == Ask::Write).then(closed_for_writing);
+        let mut walk = Walk {
+            sets: rights.iter().map(|rights| rights.rules()).collect(),
+            reserved: reserved.as_ref(),
+            ask,
+            budget: COMPARE_BUDGET,
+            deciding: BTreeSet::new(),
+        };
+        let root = walk.all()?;
+        let deciding = walk.deciding;
+        let names = deciding.iter().filter_map(|&(set, place)| {
+            let rules = rights.get(set)?.rules()?;
+            Some(((set, place), rules.rule_id(place)))
+        });
+        Ok(Self {
+            root,
+            names: names.collect(),
+            deciding,
+        })
+    }
+
+    /// Every combination of answers that some topic has, one answer for each set of rules.
+    pub fn answers(&self) -> BTreeSet<Vec<Answer>> {
+        let mut found = BTreeSet::new();
+        self.root.visit(&mut |value| {
+            found.insert(value.kind.clone());
+        });
+        found
+    }
+
+    /// The rules that decide about some topic, with the number of their set.
+    pub(crate) fn deciding(&self) -> impl Iterator<Item = (usize, Place)> {
+        self.deciding.iter().copied()
+    }
+
+    /// The topics with such answers.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn regions(
+        &self,
+        is_wanted: impl Fn(&[Answer]) -> bool,
+    ) -> Result<Vec<Region>, TooManySteps> {
+        let marked = self.root.map(&|answers| is_wanted(answers));
+        regions::of(&marked, &self.names)
+    }
+}
+
+/// A rule of one of the sets.
+#[derive(Clone, Copy)]
+struct InPlay<'a> {
+    set: usize,
+    /// Its place in the order of decision.
+    order: usize,
+    live: Live<'a>,
+}
 
 struct Walk<'a> {
-    rules: [&'a Rules; 2],
-    wanted: Wanted,
-    steps: usize,
-}
-
-/// Compares what two sets allow.
-///
-/// # Errors
-/// There are too many rules to compare.
-pub(super) fn compare(
-    old: &Rules,
-    new: &Rules,
-    wanted: Wanted,
-) -> Result<Vec<Difference>, TooLong> {
-    let mut walk = Walk {
-        rules: [old, new],
-        wanted,
-        steps: MOST_STEPS,
-    };
-    let live = [old, new].map(|rules| {
-        let rules = rules.in_order().filter(|rule| rule.matters(wanted));
-        rules.map(Live::new).collect()
-    });
-    match walk.children(0, &live, None)? {
-        Below::Mixed(mut differences) => {
-            for line in &mut differences {
-                for filter in std::iter::once(&mut line.filter).chain(&mut line.except) {
-                    filter.remove(0);
-                }
-            }
-            Ok(differences)
-        }
-        Below::Alike(said) => {
-            let change = said.change().map(|_| line("#".to_owned(), &said));
-            Ok(change.into_iter().collect())
-        }
-    }
+    /// `None`: no ACL, so everything is granted.
+    sets: Vec<Option<&'a Rules>>,
+    /// What nobody may write to, whatever the rules say.
+    reserved: Option<&'a Rules>,
+    ask: Ask,
+    budget: usize,
+    deciding: BTreeSet<(usize, Place)>,
 }
 
 impl<'a> Walk<'a> {
-    /// All topics that begin with the same `depth` words.
-    fn state(&mut self, depth: usize, live: &[InPlay<'a>; 2]) -> Result<Below, TooLong> {
-        let here = self.said(depth, live);
-        let settled = live.iter().flatten().all(Live::is_past_hash);
-        if settled {
-            return Ok(Below::Alike(here));
+    fn all(&mut self) -> Result<Node<Vec<Answer>>, TooManySteps> {
+        let mut live = Vec::new();
+        let sets = self.sets.iter().copied().chain([self.reserved]);
+        for (set, rules) in sets.enumerate() {
+            for (order, rule) in rules.into_iter().flat_map(Rules::in_order).enumerate() {
+                live.push(InPlay {
+                    set,
+                    order,
+                    live: Live::new(rule),
+                });
+            }
         }
-        self.children(depth, live, Some(here))
+        let (words, other) = self.words(&live, 0)?;
+        Ok(Node::root(words, other))
     }
 
-    /// Whatever comes behind these words, which are themselves a topic if something is said of it.
-    fn children(
+    /// The topics that begin as far as these rules are still in play. `end` is known beforehand
+    /// where it is no topic itself.
+    fn node(
         &mut self,
+        live: &[InPlay<'a>],
         depth: usize,
-        live: &[InPlay<'a>; 2],
-        here: Option<Said>,
-    ) -> Result<Below, TooLong> {
-        let mut symbols: Vec<Symbol<'a>> = live
-            .iter()
-            .flat_map(|live| named_words(live, depth))
-            .collect();
-        symbols.sort_unstable();
-        symbols.dedup();
-        // Last, as the widest.
-        symbols.push(Symbol::Fresh);
-        let mut parts = Vec::with_capacity(symbols.len());
-        for symbol in symbols {
-            let cost = 1 + live.iter().map(SmallVec::len).sum::<usize>() / 16;
-            self.steps = self.steps.checked_sub(cost).ok_or(TooLong)?;
-            let next = live.each_ref().map(|live| {
-                let stepped = live.iter().filter_map(|live| step(*live, depth, symbol));
-                stepped.collect::<InPlay<'a>>()
+        end: Option<Value<Vec<Answer>>>,
+    ) -> Result<Node<Vec<Answer>>, TooManySteps> {
+        self.spend(1 + live.len() / 8)?;
+        if live.iter().all(|in_play| in_play.live.is_past_hash()) {
+            // Whatever follows, the same rules match.
+            let all = self.value(live, depth);
+            let end = end.unwrap_or_else(|| all.clone());
+            return Ok(Node::new(end, Vec::new(), Node::Same(all)));
+        }
+        let end = end.unwrap_or_else(|| self.value(live, depth));
+        let (words, other) = self.words(live, depth)?;
+        Ok(Node::new(end, words, other))
+    }
+
+    /// What follows for each word that rules name at this level, and for the others.
+    #[expect(clippy::type_complexity, reason = "a list of words, and the rest")]
+    fn words(
+        &mut self,
+        live: &[InPlay<'a>],
+        depth: usize,
+    ) -> Result<(Vec<(Word, Node<Vec<Answer>>)>, Node<Vec<Answer>>), TooManySteps> {
+        let mut common = Vec::new();
+        let mut by_word: BTreeMap<Symbol<'a>, Vec<InPlay<'a>>> = BTreeMap::new();
+        if depth == 0 {
+            // Wildcards do not reach them [MQTT-4.7.2-1], so they are never among the others.
+            by_word.insert(Symbol::Behind("$"), Vec::new());
+        }
+        for &in_play in live {
+            let rule: &'a BoundRule = in_play.live.rule;
+            match rule.levels.get(depth) {
+                Some(Level::Literal(word)) if !in_play.live.is_past_hash() => {
+                    let rules = by_word.entry(Symbol::Literal(word)).or_default();
+                    rules.push(in_play);
+                }
+                level => {
+                    if let (Some(Level::Prefix(word)), false) = (level, in_play.live.is_past_hash())
+                    {
+                        by_word.entry(Symbol::Behind(word)).or_default();
+                    }
+                    common.push(in_play);
+                }
+            }
+        }
+        let advanced = |named: &[InPlay<'a>], symbol: Symbol<'_>| {
+            let rules = common.iter().chain(named);
+            let rules = rules.filter_map(|in_play| {
+                let live = step(in_play.live, depth, symbol)?;
+                Some(InPlay { live, ..*in_play })
             });
-            parts.push((symbol, self.state(depth + 1, &next)?));
-        }
-        Ok(join(depth == 0, here, parts))
-    }
-
-    fn said(&self, depth: usize, live: &[InPlay<'a>; 2]) -> Said {
-        let [(was, old), (is, new)] = [0, 1].map(|side| {
-            let rules = self.rules[side];
-            let matching = live[side].iter().filter(|live| is_matched(live, depth));
-            let matching = matching.map(|live| live.rule);
-            match rules.decide_among(self.wanted, matching) {
-                Decided::Allowed(place) => (true, Some(rules.rule_id(place))),
-                Decided::Denied(_, place) => (false, place.map(|place| rules.rule_id(place))),
-            }
-        });
-        Said { was, is, old, new }
-    }
-}
-
-/// Makes one of what is said of a topic and of what comes behind it: of each word by itself, and last of
-/// any word that no rule names.
-fn join(is_first: bool, here: Option<Said>, parts: Vec<(Symbol<'_>, Below)>) -> Below {
-    // A word is told by itself unless the same is said of the words around it.
-    let told: Vec<bool> = parts
-        .iter()
-        .map(|(symbol, below)| match around(*symbol, &parts, is_first) {
-            Some(around) => !below.is_like(around),
-            None => true,
-        })
-        .collect();
-    if let [.., (_, Below::Alike(any))] = parts.as_slice()
-        && told.iter().filter(|told| **told).count() == 1
-        && here
-            .as_ref()
-            .is_none_or(|here| here.change() == any.change())
-    {
-        return Below::Alike(any.clone());
-    }
-    let mut lines = Vec::new();
-    if let Some(here) = here.filter(|here| here.change().is_some()) {
-        lines.push(line(String::new(), &here));
-    }
-    let names: Vec<(Symbol<'_>, bool)> =
-        parts.iter().map(|(symbol, _)| *symbol).zip(told).collect();
-    for ((symbol, below), (_, told)) in parts.into_iter().zip(&names) {
-        if !told {
-            continue;
-        }
-        let inside = names
-            .iter()
-            .filter(|(other, told)| *told && is_inside(*other, symbol, is_first));
-        let not_meant: Vec<String> = inside
-            .map(|(other, _)| format!("/{}/#", other.shown()))
-            .collect();
-        let word = symbol.shown();
-        let own = match below {
-            Below::Mixed(own) => own,
-            Below::Alike(said) if said.change().is_some() => vec![line("/#".to_owned(), &said)],
-            Below::Alike(_) => Vec::new(),
+            let mut rules: Vec<_> = rules.collect();
+            rules.sort_unstable_by_key(|in_play| (in_play.set, in_play.order));
+            rules
         };
-        lines.extend(own.into_iter().map(|mut line| {
-            line.filter = format!("/{word}{}", line.filter);
-            for except in &mut line.except {
-                *except = format!("/{word}{except}");
-            }
-            line.except.extend(not_meant.iter().cloned());
-            line
-        }));
-    }
-    Below::Mixed(lines)
-}
-
-/// Whether all words of one symbol are among those that the other is shown as.
-fn is_inside(symbol: Symbol<'_>, of: Symbol<'_>, is_first: bool) -> bool {
-    symbol != of
-        && match (symbol, of) {
-            (Symbol::Literal(word) | Symbol::Behind(word), Symbol::Behind(prefix)) => {
-                word.starts_with(prefix)
-            }
-            // `+` at the start does not reach `$…`.
-            (Symbol::Literal(word) | Symbol::Behind(word), Symbol::Fresh) => {
-                !is_first || !word.starts_with('$')
-            }
-            _ => false,
+        let other = self.node(&advanced(&[], Symbol::Fresh), depth + 1, None)?;
+        let mut words = Vec::new();
+        for (symbol, named) in by_word {
+            self.spend(1 + common.len() / 8)?;
+            let word = match symbol {
+                Symbol::Literal(word) => Word::Is(word.to_owned()),
+                Symbol::Behind(word) => Word::Begins(word.to_owned()),
+                Symbol::Fresh => continue,
+            };
+            // One empty level alone is no Topic Name [MQTT-4.7.3-1].
+            let end = match symbol {
+                Symbol::Literal("") if depth == 0 => Some(other.end().clone()),
+                _ => None,
+            };
+            words.push((word, self.node(&advanced(&named, symbol), depth + 1, end)?));
         }
+        Ok((words, other))
+    }
+
+    fn spend(&mut self, steps: usize) -> Result<(), TooManySteps> {
+        self.budget = self.budget.checked_sub(steps).ok_or(TooManySteps)?;
+        Ok(())
+    }
+
+    /// Asks each set about the topic that ends here.
+    fn value(&mut self, live: &[InPlay<'a>], depth: usize) -> Value<Vec<Answer>> {
+        let mut why = BTreeSet::new();
+        let matching = |set: usize| {
+            let of_set = live.iter().filter(move |in_play| in_play.set == set);
+            let ends = of_set.filter(|in_play| is_matched(&in_play.live, depth));
+            ends.map(|in_play| in_play.live.rule)
+        };
+        let is_reserved = self.reserved.is_some_and(|rules| {
+            let decided = rules.decide_among(Wanted::Write(0), matching(self.sets.len()));
+            matches!(decided, Decided::Denied(DenyReason::DenyRule, _))
+        });
+        let mut kind = Vec::with_capacity(self.sets.len());
+        for (set, rules) in self.sets.iter().enumerate() {
+            kind.push(match rules {
+                _ if is_reserved => Answer::NotGranted,
+                None => Answer::Granted(2),
+                Some(rules) => {
+                    let (answer, places) = answer(rules, self.ask, || matching(set));
+                    why.extend(places.into_iter().map(|place| (set, place)));
+                    answer
+                }
+            });
+        }
+        self.deciding.extend(&why);
+        Value { kind, why }
+    }
 }
 
-/// What is said of the words around a symbol: those of the longest prefix that it has, or any.
-fn around<'b>(
-    symbol: Symbol<'_>,
-    parts: &'b [(Symbol<'_>, Below)],
-    is_first: bool,
-) -> Option<&'b Below> {
-    let length = |symbol: &Symbol<'_>| match symbol {
-        Symbol::Literal(word) | Symbol::Behind(word) => word.len() + 1,
-        Symbol::Fresh => 0,
-    };
-    parts
-        .iter()
-        .filter(|(other, _)| is_inside(symbol, *other, is_first))
-        .max_by_key(|(other, _)| length(other))
-        .map(|(_, below)| below)
-}
-
-impl Below {
-    fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Alike(this), Self::Alike(other)) => this.change() == other.change(),
-            (Self::Mixed(these), Self::Mixed(others)) => {
-                let shape = |line: &'_ Difference| {
-                    (line.filter.clone(), line.is_allowed, line.except.clone())
-                };
-                these.len() == others.len()
-                    && these
-                        .iter()
-                        .zip(others)
-                        .all(|(this, other)| shape(this) == shape(other))
+/// The highest QoS that is granted: who may do it with one may do it with every lower one.
+fn answer<'a, I: Iterator<Item = &'a BoundRule>>(
+    rules: &Rules,
+    ask: Ask,
+    matching: impl Fn() -> I,
+) -> (Answer, Vec<Place>) {
+    let mut found = Answer::NotGranted;
+    let mut places = Vec::new();
+    for qos in 0..=2 {
+        let wanted = match ask {
+            Ask::Write => Wanted::Write(qos),
+            Ask::Subscribe if rules.has_subscribe => Wanted::Subscribe(qos),
+            Ask::Read | Ask::Subscribe => Wanted::Read(qos),
+        };
+        let matching = matching().filter(|rule| rule.matters(wanted));
+        match rules.decide_among(wanted, matching) {
+            Decided::Allowed(place) => {
+                found = Answer::Granted(qos);
+                places.push(place);
             }
-            _ => false,
+            Decided::Denied(DenyReason::DenyRule, Some(place)) if qos == 0 => {
+                return (Answer::Denied, vec![place]);
+            }
+            Decided::Denied(..) => break,
+        }
+        if !rules.limits_qos {
+            return (Answer::Granted(2), places);
         }
     }
-}
-
-fn line(filter: String, said: &Said) -> Difference {
-    Difference {
-        filter,
-        is_allowed: said.is,
-        old: said.old.clone(),
-        new: said.new.clone(),
-        except: Vec::new(),
-    }
+    (found, places)
 }

@@ -48,21 +48,6 @@ impl<'a> Live<'a> {
 /// Rules in the order of decision. Few are in play behind the first level.
 type InPlay<'a> = SmallVec<[Live<'a>; 16]>;
 
-impl Symbol<'_> {
-    /// As a rule would write it.
-    pub(super) fn shown(&self) -> std::borrow::Cow<'_, str> {
-        match self {
-            // Else it would be taken for a prefix.
-            Self::Literal(word) => match word.strip_suffix('*') {
-                Some(rest) => format!("{rest}%*").into(),
-                None => (*word).into(),
-            },
-            Self::Behind(word) => format!("{word}*").into(),
-            Self::Fresh => "+".into(),
-        }
-    }
-}
-
 /// A set of topics that begin alike.
 struct State<'a> {
     /// What they begin with; as many symbols as levels.
@@ -164,7 +149,7 @@ fn is_empty_name(state: &State<'_>) -> bool {
 }
 
 /// The words that rules in play name at this level.
-pub(super) fn named_words<'a>(live: &[Live<'a>], depth: usize) -> impl Iterator<Item = Symbol<'a>> {
+fn named_words<'a>(live: &[Live<'a>], depth: usize) -> impl Iterator<Item = Symbol<'a>> {
     let live = live.iter().filter(|live| !live.past_hash);
     live.filter_map(move |live| match live.rule.levels.get(depth)? {
         Level::Literal(word) => Some(Symbol::Literal(word)),

@@ -84,7 +84,7 @@ impl Members {
     }
 
     /// The groups of a user, sorted: those it has here and those that its proof of identity named.
-    pub(super) fn groups_of(&self, username: Option<&str>, proved: &Groups) -> Groups {
+    pub(crate) fn groups_of(&self, username: Option<&str>, proved: &Groups) -> Groups {
         let own = username.and_then(|name| self.groups.get(name));
         let Some(own) = own else {
             return Arc::clone(proved);

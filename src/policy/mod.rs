@@ -30,7 +30,7 @@ pub use addresses::{AddressError, AddressList};
 pub use admission::{AddressPermit, Admission, AdmissionSettings, counted_address};
 pub use bans::{Ban, BanCause, Banned, Bans};
 pub use canaries::Canaries;
-pub use compare::{Difference, TooLong};
+pub use compare::{Answer, Ask, COMPARE_BUDGET, Region, Survey, TooManySteps};
 pub use containment::STEP_BUDGET;
 pub use denial::{Denial, DenyReason, RuleId};
 pub use gate::{Admitted, Client, Decision, Gate};

@@ -7,8 +7,7 @@ use crate::codec::QoS;
 use crate::message::{Author, Grants, Groups};
 use crate::topic::{TopicFilter, level_count};
 
-use super::acl::{AclFile, Decided, Rules, Wanted};
-use super::compare::{self, Difference, TooLong};
+use super::acl::{Access, AclFile, Decided, Rules, Wanted};
 use super::containment::{self, NotContained, STEP_BUDGET};
 use super::members::Members;
 use super::request::Who;
@@ -222,6 +221,16 @@ impl Rights {
         }
     }
 
+    /// The rules; `None` if no ACL is configured, so that all is granted.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
+    /// Whether some rule grants to subscribe alone.
+    pub(crate) fn has_subscribe(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.has_subscribe)
+    }
+
     /// Whether the operator wants to know what is used.
     pub(super) fn is_reported(&self) -> bool {
         self.guard == SubscribeGuard::Report
@@ -315,33 +324,6 @@ impl Rights {
         }
     }
 
-    /// What may be read, or written, by these rights and not by others, and the other way round.
-    ///
-    /// # Errors
-    /// There are too many rules to compare.
-    pub fn differences(&self, old: &Self, write: bool) -> Result<Vec<Difference>, TooLong> {
-        let wanted = if write {
-            Wanted::Write(0)
-        } else {
-            Wanted::Read(0)
-        };
-        let everything = Rules::open();
-        let side = |rights: &'_ Self| rights.rules.clone().unwrap_or_else(|| everything.clone());
-        compare::compare(&side(old), &side(self), wanted)
-    }
-
-    /// Everything that may be read, or written.
-    ///
-    /// # Errors
-    /// There are too many rules.
-    pub fn granted(&self, write: bool) -> Result<Vec<Difference>, TooLong> {
-        let nothing = Self {
-            rules: Some(Rules::closed("(nothing)")),
-            ..self.clone()
-        };
-        self.differences(&nothing, write)
-    }
-
     /// The same decision as [`Rights::publish`], with its reasons.
     pub fn explain_publish(&self, topic: &str, qos: QoS) -> Explanation {
         match self.publish(topic, qos) {
@@ -402,8 +384,17 @@ pub(super) fn is_closed_for_writing(topic: &str) -> bool {
     }
 }
 
+const BRIDGE_STATE: &str = "$SYS/broker/connection/+/state";
+
 fn is_bridge_state(topic: &str) -> bool {
-    crate::topic::matches("$SYS/broker/connection/+/state", topic)
+    crate::topic::matches(BRIDGE_STATE, topic)
+}
+
+/// [`is_closed_for_writing`] as rules that deny.
+pub(super) fn closed_for_writing() -> Rules {
+    let grants = [BRIDGE_STATE].map(|filter| (filter, Access::ReadWrite));
+    let denies = ["$SYS/#", "$CONTROL/#", "$share/#", "$me/#"].map(|filter| (filter, Access::Deny));
+    Rules::of(&[&grants[..], &denies].concat())
 }
 
 /// Says more than "no rule" where the reason is that the topic is the broker's own.

@@ -166,7 +166,7 @@ fn token_of(message: &Received) -> String {
 #[test]
 fn every_client_reads_its_own_token_under_its_own_topic() {
     let site = site("");
-    let _broker = site.start();
+    let broker = site.start();
     let mut tokens = Vec::new();
     for (version, user) in [(5, "pump7"), (4, "pump8"), (4, "mcp_server_001")] {
         let mut raw = Raw::hello(site.plain, &Hello::new(version, user, user)).0;
@@ -184,6 +184,9 @@ fn every_client_reads_its_own_token_under_its_own_topic() {
             assert_eq!(raw.publish_acked("$me/token", "x", 3), 0x87);
         }
     }
+    broker.audited("subscribe", |line| {
+        line["topic"] == "$me/token" && line["client_id"] == "pump8"
+    });
     tokens.sort();
     tokens.dedup();
     assert_eq!(tokens.len(), 3);

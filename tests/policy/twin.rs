@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use portcullis::codec::QoS;
 use portcullis::policy::acl::AclFile;
-use portcullis::policy::{Difference, Policy, Principal, Rights, SubscribeGuard};
+use portcullis::policy::{Policy, Principal, Rights, SubscribeGuard};
 use portcullis::topic::{TopicFilter, check_filter};
 
 /// `z` stands in no rule: it is any other word. `$s` only matters as a first level.
@@ -59,13 +59,13 @@ impl Set {
     }
 }
 
-struct World {
-    topics: Vec<String>,
+pub(super) struct World {
+    pub(super) topics: Vec<String>,
     known: HashMap<String, Set>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut topics: Vec<String> = Vec::new();
         let mut last: Vec<String> = WORDS.map(str::to_owned).to_vec();
         for _ in 0..TOPIC_LEVELS {
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-fn obviously(levels: &[&str], names: &[&str]) -> bool {
+pub(super) fn obviously(levels: &[&str], names: &[&str]) -> bool {
     match (levels, names) {
         ([], []) | (["#"], _) => true,
         ([level, levels @ ..], [name, names @ ..]) => {
@@ -118,17 +118,17 @@ fn obviously(levels: &[&str], names: &[&str]) -> bool {
 }
 
 /// Random choices that a number repeats.
-struct Choices(u64);
+pub(super) struct Choices(pub(super) u64);
 
 impl Choices {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).expect("32 bits") % bound
     }
 
-    fn filter(&mut self, of: &[&str]) -> String {
+    pub(super) fn filter(&mut self, of: &[&str]) -> String {
         let mut text = String::new();
         for level in 0..=self.below(LEVELS) {
             if level > 0 {
@@ -141,7 +141,7 @@ impl Choices {
 }
 
 /// What may be read and written.
-struct Obvious {
+pub(super) struct Obvious {
     read: Set,
     write: Set,
 }
@@ -237,14 +237,14 @@ fn version_2(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     (text, in_order(world, &[&rules]))
 }
 
-fn some_file(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
+pub(super) fn some_file(choices: &mut Choices, world: &mut World) -> (String, Obvious) {
     match choices.below(2) {
         0 => mosquittos(choices, world),
         _ => version_2(choices, world),
     }
 }
 
-fn bound(acl: &str) -> Rights {
+pub(super) fn bound(acl: &str) -> Rights {
     let file = AclFile::parse("acl", acl).unwrap_or_else(|errors| panic!("{acl}{errors:?}"));
     let policy = Policy::new(vec![Some(Arc::new(file))], SubscribeGuard::Strict, 200);
     let groups = [Arc::from("g")].into();
@@ -287,51 +287,4 @@ fn what_is_granted_is_what_is_obvious_in_every_case() {
     }
     // The sets would be worth nothing if all of them were alike.
     assert!(world.known.len() > 100);
-}
-
-/// The topics that some lines mean, gained or lost.
-fn meant(lines: &[Difference], gained: bool, world: &mut World) -> Set {
-    let mut all = world.none();
-    for line in lines.iter().filter(|line| line.is_allowed == gained) {
-        let mut set = world.set(&line.filter).clone();
-        for except in &line.except {
-            set.take_away(&world.set(except).clone());
-        }
-        all.add(&set);
-    }
-    all
-}
-
-#[test]
-fn what_two_files_say_differently_is_what_is_obvious() {
-    let mut world = World::new();
-    let mut choices = Choices(0x2545_F491_4F6C_DD1D);
-    for _ in 0..8_000 {
-        let (old_acl, old) = some_file(&mut choices, &mut world);
-        let (new_acl, new) = some_file(&mut choices, &mut world);
-        let (old_rights, new_rights) = (bound(&old_acl), bound(&new_acl));
-        for (write, old, new) in [
-            (false, &old.read, &new.read),
-            (true, &old.write, &new.write),
-        ] {
-            let lines = new_rights
-                .differences(&old_rights, write)
-                .expect("few rules");
-            let mut gained = new.clone();
-            gained.take_away(old);
-            let mut lost = old.clone();
-            lost.take_away(new);
-            for (is_allowed, obvious) in [(true, gained), (false, lost)] {
-                let told = meant(&lines, is_allowed, &mut world);
-                if told != obvious {
-                    let index = (0..world.topics.len())
-                        .find(|&index| told.has(index) != obvious.has(index));
-                    let topic = index.map(|index| &world.topics[index]);
-                    panic!(
-                        "{topic:?} write {write} allowed {is_allowed}\n{old_acl}\n{new_acl}\n{lines:#?}"
-                    );
-                }
-            }
-        }
-    }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::app::cli::{ProfileOption, Stop, UNREADABLE_FILE};
-use crate::app::generation::{include, source_line};
+use crate::app::reading::{include, source_line};
 use crate::app::{err, invalid, out};
 use crate::config::{Diagnostic, SecurityProfile, Severity};
 use crate::policy::acl::AclFile;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::app::cli::Stop;
-use crate::app::generation::source_line;
+use crate::app::reading::source_line;
 use crate::app::{err, invalid};
 use crate::config::Diagnostic;
 use crate::policy::acl::{ConvertError, convert};

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::app::cli::{DENIED, ProfileOption, Stop};
-use crate::app::generation;
 use crate::app::serve::refused;
+use crate::app::{generation, reading};
 use crate::app::{invalid, out};
 use crate::codec::QoS;
 use crate::message::group_set;
@@ -73,7 +73,7 @@ pub enum ExplainAction {
 /// Asks the same rules the gate asks.
 pub(super) fn run(arguments: &Explain, variable: Option<OsString>) -> Result<(), Stop> {
     let options = arguments.profile.load_options(variable)?;
-    let loaded = generation::load(Some(&arguments.config_file), &options);
+    let loaded = reading::load(Some(&arguments.config_file), &options);
     if !loaded.is_ok() {
         return Err(refused(&loaded));
     }

@@ -90,11 +90,18 @@ impl Rules {
         }
     }
 
-    /// Rules that grant everything but what begins with `$`: what no file means.
-    pub(crate) fn open() -> Self {
-        let mut rules = Self::closed("(no file)");
-        rules.lists[0] = [allow_all(Place { file: 0, line: 0 })].into();
-        rules
+    /// Rules of the broker's own that are asked in this order; no client's name is put in.
+    pub(crate) fn of(rules: &[(&str, Access)]) -> Self {
+        let rules = rules.iter().map(|(filter, access)| BoundRule {
+            levels: filter.split('/').map(plain).collect(),
+            access: *access,
+            max_qos: 2,
+            place: Place { file: 0, line: 0 },
+        });
+        Self {
+            lists: [rules.collect(), Box::default()],
+            ..Self::closed("(broker)")
+        }
     }
 
     /// Binds the rules of `file` to a client that is in these `groups`. Without a file there are
@@ -195,7 +202,7 @@ impl Rules {
             if access.denies(wanted) {
                 return Decided::Denied(DenyReason::DenyRule, Some(rule.place));
             }
-            if access == Access::ReadDeny {
+            if access == Access::ReadDeny && matches!(wanted, Wanted::Subscribe(_)) {
                 // Only a rule that grants to subscribe grants it here: what it brings is judged.
                 is_read_denied = true;
                 almost.get_or_insert((DenyReason::DenyRule, rule.place));
