@@ -159,12 +159,14 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(text))
 }
 
-pub(super) fn write(path: &Path, entries: &[Entry]) -> io::Result<()> {
+/// Gives the text that it wrote.
+pub(super) fn write(path: &Path, entries: &[Entry]) -> io::Result<String> {
     let mut text = String::new();
     for entry in entries {
         let _ = writeln!(text, "{}", entry.line());
     }
-    replace(path, &text, |_, _| {})
+    replace(path, &text, |_, _| {})?;
+    Ok(text)
 }
 
 /// What is wrong with the file, for `check`, start and reload. A file that is not there is none.
@@ -299,9 +301,12 @@ impl BanFile {
         let now = Instant::now();
         let bans = sentry.bans.list(now);
         let entries: Vec<Entry> = bans.iter().map(|ban| Entry::of(ban, now)).collect();
-        write(&self.path, &entries)?;
+        let written = write(&self.path, &entries)?;
         self.version = version;
-        self.looked = look(&self.path);
+        // Somebody may have changed it since: then it looks like nothing we know.
+        let looked = look(&self.path);
+        let is_ours = read(&self.path)?.as_ref() == Some(&written);
+        self.looked = looked.filter(|_| is_ours);
         self.known = entries.into_iter().map(|entry| entry.banned).collect();
         Ok(())
     }

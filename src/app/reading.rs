@@ -155,6 +155,12 @@ impl Reader {
 
     pub(super) fn text(&mut self, file: &Located<PathBuf>, what: &str) -> Option<String> {
         let bytes = self.bytes(file, what)?;
+        // Errors show the line they are about, and a key's are nobody's to see.
+        if bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
+            let message = format!("{} is PEM, not {what}", file.value.display());
+            self.error(&file.origin, message);
+            return None;
+        }
         let text = String::from_utf8(bytes).ok();
         if text.is_none() {
             self.error(

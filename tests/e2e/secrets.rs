@@ -4,6 +4,7 @@
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
+use crate::support::material::MATERIAL;
 use crate::support::raw::{Hello, Raw};
 use crate::support::secrets::{WRONG, assert_none_in, form_in, used};
 use crate::support::site::{PASSWORD, STANDARD, Site, eventually};
@@ -200,4 +201,22 @@ fn a_secret_is_found_in_every_form() {
         form_in("a\\nb\\\"c\\\"defgh", "a\nb\"c\"defgh"),
         Some("quoted")
     );
+}
+
+#[test]
+fn a_key_in_the_place_of_rules_is_not_shown() {
+    let site = Site::with_users(&["alice"], "", "");
+    site.write("acl.conf", &MATERIAL.server.key);
+    for arguments in [&["--test-config", "-c"][..], &["check", "-c"]] {
+        let conf = site.path_text("portcullis.conf");
+        let ended = site.run(&[arguments, &[conf.as_str()]].concat());
+        assert_eq!(ended.code, Some(3), "{}", ended.err);
+        assert!(
+            ended.err.contains("acl.conf is PEM, not the ACL file"),
+            "{}",
+            ended.err
+        );
+        let body = MATERIAL.server.key.lines().nth(1).expect("a line");
+        assert!(!ended.err.contains(body) && !ended.out.contains(body));
+    }
 }
