@@ -62,6 +62,8 @@ pub struct Will<'a> {
     pub expiry_interval_s: Option<u32>,
     /// Payload Format Indicator says UTF-8.
     pub payload_is_utf8: bool,
+    /// Response Topic.
+    pub response_topic: Option<&'a str>,
     /// All will properties.
     pub properties: ForwardProperties<'a>,
 }
@@ -216,6 +218,7 @@ fn will<'a>(
         delay_interval_s: 0,
         expiry_interval_s: None,
         payload_is_utf8: false,
+        response_topic: None,
         properties: ForwardProperties::default(),
     };
     if version.is_v5() {
@@ -227,7 +230,9 @@ fn will<'a>(
                 id::MESSAGE_EXPIRY_INTERVAL => will.expiry_interval_s = Some(value.number()),
                 id::PAYLOAD_FORMAT_INDICATOR => will.payload_is_utf8 = value.flag()?,
                 id::RESPONSE_TOPIC => {
-                    topic::check_name(value.text()).map_err(|_| MalformedKind::ResponseTopic)?;
+                    let text = value.text();
+                    topic::check_name(text).map_err(|_| MalformedKind::ResponseTopic)?;
+                    will.response_topic = Some(text);
                 }
                 _ => {}
             }

@@ -429,6 +429,14 @@ impl Greeting {
             if let Err(denial) = gate.check_will(&mut client, message.topic.as_str(), message.qos) {
                 return Err(refused(client.who(), denial));
             }
+            if let Some(topic) = &will.response_topic
+                && listener.session.response_topic_guard
+            {
+                let topic = format!("{}{topic}", listener.mount_point);
+                if let Err(denial) = gate.response_topic(&mut client, &topic) {
+                    return Err(refused(client.who(), denial));
+                }
+            }
         }
         if !opening.can_be_answered(&listener.session) {
             let denial = Denial::new(DenyReason::AnswerTooLarge);

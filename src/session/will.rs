@@ -9,6 +9,8 @@ pub struct Will {
     pub topic: Box<str>,
     /// Will Payload.
     pub payload: Box<[u8]>,
+    /// Response Topic, which is among the properties too.
+    pub response_topic: Option<Box<str>>,
     /// Forwardable will properties in wire form and order [MQTT-3.1.3-10].
     pub properties: Box<[u8]>,
     /// Will QoS.
@@ -28,6 +30,7 @@ impl Will {
         Self {
             topic: will.topic.into(),
             payload: will.payload.into(),
+            response_topic: will.response_topic.map(Into::into),
             properties: properties.into(),
             qos: will.qos,
             retain: will.retain,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::raw::{Hello, Raw, Received, put_bytes};
+use crate::support::raw::{Hello, Raw, Received, Will, put_bytes};
 use crate::support::site::Site;
 
 /// Asks for Response Information.
@@ -252,4 +252,26 @@ fn the_operator_renews_every_token_with_a_reload_a24() {
     assert_eq!(raw.message().payload, "by the old one");
     let new = format!("mcp/res/{second}/pump7");
     assert_eq!(raw.subscribe(&[(&new, 1)]), [1]);
+}
+
+#[test]
+fn a_will_cannot_have_an_answer_sent_into_anothers_hands_either() {
+    let site = site("response_topic_guard on");
+    let acl = format!(
+        "{}user pump8\ntopic write wills/#\ntopic read answers/pump8\n",
+        acl()
+    );
+    site.write("acl.conf", &acl);
+    let broker = site.start();
+    let pump = Client::new(&site, "pump7");
+    let hello = |topic: &str| {
+        let mut will = Will::new("wills/8", "gone");
+        will.properties = response_topic(topic);
+        Hello::new(5, "pump8", "pump8").with_will(will)
+    };
+    let anothers = format!("mcp/res/{}/pump7", pump.token);
+    assert_eq!(Raw::refused(site.plain, &hello(&anothers)), 0x87);
+    let told = broker.audited("connect", |line| line["reason"] == "response_topic");
+    assert_eq!(told["client_id"], "pump8");
+    Raw::hello(site.plain, &hello("answers/pump8"));
 }
