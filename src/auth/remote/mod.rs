@@ -8,6 +8,8 @@ mod breaker;
 mod https;
 mod introspection;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use https::{Endpoint, EndpointError};
 pub use introspection::{Introspected, Introspection, IntrospectionSettings};
