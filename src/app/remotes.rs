@@ -98,7 +98,9 @@ impl Reader {
         match Endpoint::new(&url.value, pem.as_deref(), timeout) {
             Ok(endpoint) => Some(endpoint),
             Err(error) => {
-                self.push(Diagnostic::error(error.to_string()).at(&url.origin));
+                let file = cafile.filter(|_| error.is_about_roots());
+                let origin = file.map_or(&url.origin, |file| &file.origin);
+                self.push(Diagnostic::error(error.to_string()).at(origin));
                 None
             }
         }

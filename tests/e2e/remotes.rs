@@ -399,3 +399,23 @@ fn where_to_ask_must_be_https_and_have_a_secret() {
     );
     assert!(ended.err.contains("it is no URL such as"), "{}", ended.err);
 }
+
+#[test]
+fn a_file_of_cas_without_one_is_told_where_it_is_named() {
+    let site = site(
+        "jwt_audience broker\njwt_jwks_url https://issuer.example/keys\n\
+         jwt_jwks_cafile {dir}/secret\n",
+    );
+    let ended = site.run_conf();
+    assert_eq!(ended.code, Some(3), "{}", ended.err);
+    let conf = site.read("portcullis.conf");
+    let mut lines = (1..).zip(conf.lines());
+    let line = lines.find(|(_, line)| line.starts_with("jwt_jwks_cafile"));
+    let at = format!("portcullis.conf:{}:", line.expect("it is there").0);
+    assert!(ended.err.contains(&at), "{at} is not in {}", ended.err);
+    assert!(
+        ended.err.contains("there is no CA certificate"),
+        "{}",
+        ended.err
+    );
+}

@@ -40,6 +40,13 @@ pub enum EndpointError {
     Root(String),
 }
 
+impl EndpointError {
+    /// Whether the CA certificates are what is wrong.
+    pub fn is_about_roots(&self) -> bool {
+        matches!(self, Self::NoRoots | Self::Root(_))
+    }
+}
+
 /// Whom to ask, and how it is verified.
 #[derive(Clone)]
 pub struct Endpoint {
