@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
@@ -18,6 +21,7 @@ use crate::policy::DenyReason;
 
 use super::https::Endpoint;
 use super::introspection::{Introspection, IntrospectionSettings};
+use super::keys::{RemoteKeys, RemoteKeysSettings};
 
 /// Longer than anything takes here.
 const LONG: Duration = Duration::from_secs(60);
@@ -37,6 +41,7 @@ struct Server {
     port: u16,
     ca: String,
     questions: Arc<Mutex<Vec<String>>>,
+    answering: Arc<Mutex<Answering>>,
 }
 
 impl Server {
@@ -58,10 +63,11 @@ impl Server {
             port: listener.local_addr().unwrap().port(),
             ca: made.cert.pem(),
             questions: Arc::default(),
+            answering: Arc::new(Mutex::new(Box::new(answering))),
         };
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let questions = Arc::clone(&server.questions);
-        let answering: Arc<Mutex<Answering>> = Arc::new(Mutex::new(Box::new(answering)));
+        let answering = Arc::clone(&server.answering);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, questions) = (acceptor.clone(), Arc::clone(&questions));
@@ -73,6 +79,10 @@ impl Server {
             }
         });
         server
+    }
+
+    fn becomes(&self, answering: impl Fn(&str) -> (u16, String) + Send + 'static) {
+        *self.answering.lock() = Box::new(answering);
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -278,4 +288,112 @@ async fn a_reload_that_reads_another_field_as_the_name_ends_what_the_old_one_gav
     assert!(issuer.still_takes(&said, now_s()));
     assert!(asking(&server, LONG, "username").still_takes(&said, now_s()));
     assert!(!asking(&server, LONG, "sub").still_takes(&said, now_s()));
+}
+
+fn jwk(id: &str) -> Value {
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let raw = pair.public_key_raw();
+    json!({
+        "kty": "EC", "crv": "P-256", "kid": id, "use": "sig",
+        "x": URL_SAFE_NO_PAD.encode(&raw[1..33]), "y": URL_SAFE_NO_PAD.encode(&raw[33..65]),
+    })
+}
+
+fn set(keys: &[Value]) -> impl Fn(&str) -> (u16, String) + Send + 'static {
+    let text = json!({"keys": keys}).to_string();
+    move |_| (200, text.clone())
+}
+
+fn unread_keys(server: &Server, stale: Duration) -> RemoteKeys {
+    RemoteKeys::new(RemoteKeysSettings {
+        endpoint: server.endpoint(),
+        refresh: LONG * 60,
+        stale,
+    })
+}
+
+fn remote_keys(server: &Server) -> Arc<RemoteKeys> {
+    Arc::new(unread_keys(server, LONG * 60))
+}
+
+/// Until it is so; what waits is stopped by the time limit of the whole.
+async fn eventually(what: &str, so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LONG, waiting).await.is_ok(), "{what}");
+}
+
+#[tokio::test]
+async fn keys_that_are_not_understood_are_left_out_of_a_set() {
+    let server = Server::start(
+        After::KeepsOpen,
+        set(&[
+            json!({"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "later"}),
+            json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA", "kid": "k1"}),
+            json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA", "kid": "p521"}),
+            json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "short"}),
+            json!("no key at all"),
+            jwk("good"),
+        ]),
+    )
+    .await;
+    let keys = remote_keys(&server);
+    tokio::spawn(RemoteKeys::keep_new(Arc::downgrade(&keys), || {}));
+    eventually("the set is read", || keys.current().is_some()).await;
+    assert_eq!(keys.current().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_set_without_a_key_that_can_be_used_does_not_replace_a_good_one() {
+    let server = Server::start(After::KeepsOpen, set(&[jwk("good")])).await;
+    let keys = remote_keys(&server);
+    tokio::spawn(RemoteKeys::keep_new(Arc::downgrade(&keys), || {}));
+    eventually("the set is read", || keys.current().is_some()).await;
+    server.becomes(set(&[
+        json!({"kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA"}),
+    ]));
+    keys.refetch().await;
+    assert_eq!(server.questions(), 2);
+    assert_eq!(keys.current().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_set_that_is_too_old_verifies_nothing() {
+    use super::Remote;
+    let server = Server::start(After::KeepsOpen, set(&[jwk("good")])).await;
+    let keys = unread_keys(&server, Duration::ZERO);
+    keys.refetch().await;
+    assert!(keys.current().is_none() && !keys.is_up());
+    // Who is connected by a key of it is not sent away for that.
+    assert_eq!(keys.last().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_there_has_the_set_read_again_at_once() {
+    let server = Server::start(After::KeepsOpen, set(&[jwk("old")])).await;
+    let mut keys = unread_keys(&server, LONG * 60);
+    // As if the last time were longer ago.
+    keys.least_between = Duration::ZERO;
+    let keys = Arc::new(keys);
+    tokio::spawn(RemoteKeys::keep_new(Arc::downgrade(&keys), || {}));
+    eventually("the set is read", || keys.current().is_some()).await;
+    server.becomes(set(&[jwk("old"), jwk("new")]));
+    keys.want_newer();
+    eventually("the new set is read", || keys.last().unwrap().len() == 2).await;
+    assert_eq!(server.questions(), 2);
+}
+
+#[tokio::test]
+async fn a_set_that_nobody_wants_any_more_is_forgotten_at_once() {
+    let server = Server::start(After::KeepsOpen, set(&[jwk("good")])).await;
+    let keys = remote_keys(&server);
+    let keeping = tokio::spawn(RemoteKeys::keep_new(Arc::downgrade(&keys), || {}));
+    eventually("the set is read", || keys.current().is_some()).await;
+    let weak = Arc::downgrade(&keys);
+    drop(keys);
+    assert!(tokio::time::timeout(LONG, keeping).await.is_ok());
+    assert!(weak.upgrade().is_none());
 }
