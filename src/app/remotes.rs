@@ -82,6 +82,12 @@ impl Asked {
         let down = remotes.iter().filter(|remote| !remote.is_up());
         down.map(|remote| remote.name()).collect()
     }
+
+    /// How many do not answer, those included whose last answer will still do.
+    pub(crate) fn silent(&self) -> usize {
+        let remotes = self.remotes.lock().all();
+        remotes.iter().filter(|remote| !remote.answers()).count()
+    }
 }
 
 impl Reader {

@@ -380,6 +380,10 @@ fn a_key_set_is_read_over_https_and_kept_while_its_server_is_down() {
     broker.reload();
     by_old.expect_silence();
     Raw::hello(site.plain, &hello("again", &old.token()));
+    // That it will be too old one day is told early.
+    broker.metric_becomes("portcullis_identity_sources_silent", 1.0);
+    broker.metric_becomes("portcullis_identity_sources_down", 0.0);
+    assert!(broker.http("/readyz").contains("200 OK"));
     // A key that is taken out of the set takes its clients along.
     issuer.becomes(set(&[&new]));
     by_old.expect_disconnect(0x87);

@@ -336,6 +336,10 @@ impl Remote for Introspection {
     fn is_up(&self) -> bool {
         self.state.lock().breaker.is_closed()
     }
+
+    fn answers(&self) -> bool {
+        self.is_up()
+    }
 }
 
 /// Of what access tokens are made (RFC 6749, A.12). The issuer is not bothered with anything else.

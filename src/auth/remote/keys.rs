@@ -183,4 +183,8 @@ impl Remote for RemoteKeys {
     fn is_up(&self) -> bool {
         self.current().is_some()
     }
+
+    fn answers(&self) -> bool {
+        !self.last_failed.load(Ordering::Relaxed)
+    }
 }

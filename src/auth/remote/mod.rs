@@ -21,4 +21,6 @@ pub trait Remote: Send + Sync {
     fn name(&self) -> String;
     /// Whether it can be relied on now.
     fn is_up(&self) -> bool;
+    /// Whether it answers, which may be over while what it said earlier will still do.
+    fn answers(&self) -> bool;
 }
