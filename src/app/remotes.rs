@@ -82,6 +82,12 @@ impl Asked {
         let down = remotes.iter().filter(|remote| !remote.is_up());
         down.map(|remote| remote.name()).collect()
     }
+
+    /// How many do not answer, those included whose last answer will still do.
+    pub(crate) fn silent(&self) -> usize {
+        let remotes = self.remotes.lock().all();
+        remotes.iter().filter(|remote| !remote.answers()).count()
+    }
 }
 
 impl Reader {
@@ -98,7 +104,9 @@ impl Reader {
         match Endpoint::new(&url.value, pem.as_deref(), timeout) {
             Ok(endpoint) => Some(endpoint),
             Err(error) => {
-                self.push(Diagnostic::error(error.to_string()).at(&url.origin));
+                let file = cafile.filter(|_| error.is_about_roots());
+                let origin = file.map_or(&url.origin, |file| &file.origin);
+                self.push(Diagnostic::error(error.to_string()).at(origin));
                 None
             }
         }

@@ -264,6 +264,7 @@ impl Running {
                 banned_users,
                 held_back: shared.held_back(),
                 remotes_down: asked.down().len(),
+                remotes_silent: asked.silent(),
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),

@@ -178,6 +178,8 @@ pub struct Gauges {
     pub held_back: usize,
     /// Identity sources over HTTPS that cannot be relied on.
     pub remotes_down: usize,
+    /// Those, and key sets that could not be read the last time.
+    pub remotes_silent: usize,
     /// Passwords hashed.
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
@@ -603,6 +605,13 @@ impl Readings {
                         "Key sets and issuers that do not answer; who comes by them is refused.",
                     )?,
                     |g| g.remotes_down,
+                ),
+                (
+                    gauge(
+                        "portcullis_identity_sources_silent",
+                        "Identity sources that are down, and key sets that could not be read the last time; the last good one is used until it is too old.",
+                    )?,
+                    |g| g.remotes_silent,
                 ),
             ],
             counted: vec![

@@ -380,6 +380,10 @@ fn a_key_set_is_read_over_https_and_kept_while_its_server_is_down() {
     broker.reload();
     by_old.expect_silence();
     Raw::hello(site.plain, &hello("again", &old.token()));
+    // That it will be too old one day is told early.
+    broker.metric_becomes("portcullis_identity_sources_silent", 1.0);
+    broker.metric_becomes("portcullis_identity_sources_down", 0.0);
+    assert!(broker.http("/readyz").contains("200 OK"));
     // A key that is taken out of the set takes its clients along.
     issuer.becomes(set(&[&new]));
     by_old.expect_disconnect(0x87);
@@ -398,4 +402,24 @@ fn where_to_ask_must_be_https_and_have_a_secret() {
         ended.err
     );
     assert!(ended.err.contains("it is no URL such as"), "{}", ended.err);
+}
+
+#[test]
+fn a_file_of_cas_without_one_is_told_where_it_is_named() {
+    let site = site(
+        "jwt_audience broker\njwt_jwks_url https://issuer.example/keys\n\
+         jwt_jwks_cafile {dir}/secret\n",
+    );
+    let ended = site.run_conf();
+    assert_eq!(ended.code, Some(3), "{}", ended.err);
+    let conf = site.read("portcullis.conf");
+    let mut lines = (1..).zip(conf.lines());
+    let line = lines.find(|(_, line)| line.starts_with("jwt_jwks_cafile"));
+    let at = format!("portcullis.conf:{}:", line.expect("it is there").0);
+    assert!(ended.err.contains(&at), "{at} is not in {}", ended.err);
+    assert!(
+        ended.err.contains("there is no CA certificate"),
+        "{}",
+        ended.err
+    );
 }

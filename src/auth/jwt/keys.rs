@@ -10,6 +10,8 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -154,24 +156,44 @@ impl KeySet {
     /// # Errors
     /// It is none, or a key of it cannot be used. Keys for encryption are left out.
     pub fn from_jwks(json: &[u8]) -> Result<Self, KeyError> {
-        #[derive(serde::Deserialize)]
-        struct Set {
-            keys: Vec<Jwk>,
-        }
-        let jwks: Set =
-            serde_json::from_slice(json).map_err(|error| KeyError::NoSet(error.to_string()))?;
         let mut set = Self::default();
-        for (number, jwk) in (1..).zip(&jwks.keys) {
-            if matches!(jwk.common.public_key_use, Some(ref other) if *other != PublicKeyUse::Signature)
-            {
-                continue;
+        for (number, jwk) in (1..).zip(&entries::<Jwk>(json)?) {
+            if is_for_signatures(jwk) {
+                set.push(from_jwk(jwk, number)?)?;
             }
-            set.push(from_jwk(jwk, number)?)?;
         }
-        if set.keys.is_empty() {
+        set.for_signatures()
+    }
+
+    /// As [`KeySet::from_jwks`], of a set that somebody else keeps: keys that cannot be used are left out,
+    /// as RFC 7517 section 5 would have it, or one of a new kind would make nothing of all. The other part
+    /// says what is wrong with them; of very many, with the first.
+    ///
+    /// # Errors
+    /// It is none, or no key of it can be used.
+    pub fn from_foreign_jwks(json: &[u8]) -> Result<(Self, Vec<KeyError>), KeyError> {
+        let mut set = Self::default();
+        let mut left_out = Vec::new();
+        for (number, value) in (1..).zip(entries::<serde_json::Value>(json)?) {
+            let key = match Jwk::deserialize(value) {
+                Ok(jwk) if !is_for_signatures(&jwk) => continue,
+                Ok(jwk) => from_jwk(&jwk, number),
+                Err(_) => Err(KeyError::Unsupported(number)),
+            };
+            match key {
+                Ok(key) => set.push(key)?,
+                Err(error) if left_out.len() < MOST_KEYS => left_out.push(error),
+                Err(_) => {}
+            }
+        }
+        Ok((set.for_signatures()?, left_out))
+    }
+
+    fn for_signatures(self) -> Result<Self, KeyError> {
+        if self.keys.is_empty() {
             return Err(KeyError::NoSet("it has no key for signatures".into()));
         }
-        Ok(set)
+        Ok(self)
     }
 
     /// Both sets.
@@ -192,6 +214,12 @@ impl KeySet {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(in crate::auth) fn len(&self) -> usize {
+        self.keys.len()
     }
 
     /// Whether a key has this name.
@@ -238,6 +266,24 @@ impl KeySet {
             is_named && key.algorithms.contains(&algorithm)
         })
     }
+}
+
+/// What stands in a JSON Web Key Set.
+fn entries<K: DeserializeOwned>(json: &[u8]) -> Result<Vec<K>, KeyError> {
+    #[derive(Deserialize)]
+    struct Set<K> {
+        keys: Vec<K>,
+    }
+    let set: Set<K> =
+        serde_json::from_slice(json).map_err(|error| KeyError::NoSet(error.to_string()))?;
+    Ok(set.keys)
+}
+
+fn is_for_signatures(jwk: &Jwk) -> bool {
+    matches!(
+        jwk.common.public_key_use,
+        None | Some(PublicKeyUse::Signature)
+    )
 }
 
 /// A `SubjectPublicKeyInfo` in DER.

@@ -273,7 +273,7 @@ impl JwtSettings {
                 .is_some_and(|keys| keys.contains(key))
     }
 
-    fn names(&self) -> ClaimNames {
+    pub(in crate::auth) fn names(&self) -> ClaimNames {
         ClaimNames {
             username: self.username_claim.clone(),
             client_id: self.client_id_claim.clone(),

@@ -1,18 +1,23 @@
 //! One question over HTTPS, within bounds.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// What is wrong with an address or its certificates.
@@ -33,6 +38,13 @@ pub enum EndpointError {
     /// A CA certificate that cannot be used.
     #[error("a CA certificate cannot be used: {0}")]
     Root(String),
+}
+
+impl EndpointError {
+    /// Whether the CA certificates are what is wrong.
+    pub fn is_about_roots(&self) -> bool {
+        matches!(self, Self::NoRoots | Self::Root(_))
+    }
 }
 
 /// Whom to ask, and how it is verified.
@@ -65,7 +77,7 @@ pub(super) enum FetchError {
     #[error("it took too long")]
     Timeout,
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error("{0}")]
     Http(#[from] hyper::Error),
     #[error("it answered {0}")]
@@ -74,6 +86,40 @@ pub(super) enum FetchError {
     Body,
     #[error("the answer cannot be read: {0}")]
     Answer(String),
+}
+
+impl FetchError {
+    /// Whether it may be the question that is wrong rather than who was asked: what the client sent is
+    /// in it, and nobody is to shut others out by what it sends. That the broker is not known (401), or
+    /// that there is nothing at this address (404), is no matter of the question.
+    pub(super) fn is_about_the_question(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(
+                StatusCode::BAD_REQUEST
+                    | StatusCode::FORBIDDEN
+                    | StatusCode::NOT_ACCEPTABLE
+                    | StatusCode::PAYLOAD_TOO_LARGE
+                    | StatusCode::UNPROCESSABLE_ENTITY
+            )
+        )
+    }
+}
+
+/// A connection, and the task that drives it: neither outlives the other.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _driver: JoinSet<()>,
+}
+
+impl Connection {
+    async fn ask(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        self.sender.ready().await?;
+        self.sender.send_request(request).await
+    }
 }
 
 impl Endpoint {
@@ -112,74 +158,71 @@ impl Endpoint {
 
     /// Asks for a document.
     pub(super) async fn get(&self, most_bytes: usize) -> Result<Bytes, FetchError> {
-        self.ask(Method::GET, None, None, most_bytes).await
+        let request = self.request(Method::GET, Bytes::new(), None)?;
+        self.in_time(request, most_bytes).await
     }
 
     /// Sends a form.
     pub(super) async fn post(
         &self,
-        form: String,
+        form: Bytes,
         authorization: Option<&HeaderValue>,
         most_bytes: usize,
     ) -> Result<Bytes, FetchError> {
-        self.ask(Method::POST, Some(form), authorization, most_bytes)
+        let request = self.request(Method::POST, form, authorization)?;
+        self.in_time(request, most_bytes).await
+    }
+
+    async fn in_time(
+        &self,
+        request: Request<Full<Bytes>>,
+        most_bytes: usize,
+    ) -> Result<Bytes, FetchError> {
+        let asked = async {
+            let mut connection = self.connect().await?;
+            let response = connection.ask(request).await?;
+            body(response, most_bytes).await
+        };
+        timeout(self.timeout, asked)
             .await
+            .unwrap_or(Err(FetchError::Timeout))
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        form: Option<String>,
-        authorization: Option<&HeaderValue>,
-        most_bytes: usize,
-    ) -> Result<Bytes, FetchError> {
-        let asked = self.exchange(method, form, authorization, most_bytes);
-        match tokio::time::timeout(self.timeout, asked).await {
-            Ok(answer) => answer,
-            Err(_) => Err(FetchError::Timeout),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        form: Option<String>,
-        authorization: Option<&HeaderValue>,
-        most_bytes: usize,
-    ) -> Result<Bytes, FetchError> {
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    async fn connect(&self) -> Result<Connection, FetchError> {
+        let socket = self.socket().await?;
         socket.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let stream = connector.connect(self.name.clone(), socket).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = self.request(method, form, authorization)?;
-        let answer = async {
-            let response = sender.send_request(request).await?;
-            if response.status() != StatusCode::OK {
-                return Err(FetchError::Status(response.status()));
-            }
-            let body = Limited::new(response.into_body(), most_bytes)
-                .collect()
-                .await;
-            Ok(body.map_err(|_| FetchError::Body)?.to_bytes())
-        };
-        // The connection is driven until the answer is there, and dropped with it.
-        tokio::pin!(connection);
-        tokio::pin!(answer);
-        tokio::select! {
-            answer = &mut answer => answer,
-            ended = &mut connection => {
-                ended?;
-                answer.await
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // What goes wrong is told to who waits for the answer; an answer that is complete counts,
+            // however the connection ends behind it.
+            drop(connection.await);
+        });
+        Ok(Connection {
+            sender,
+            _driver: driver,
+        })
+    }
+
+    async fn socket(&self) -> Result<TcpStream, io::Error> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((self.host.as_str(), self.port)).await? {
+            // One that answers nothing leaves time for the next.
+            match timeout(self.timeout / 3, TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
             }
         }
+        Err(last)
     }
 
     fn request(
         &self,
         method: Method,
-        form: Option<String>,
+        form: Bytes,
         authorization: Option<&HeaderValue>,
     ) -> Result<Request<Full<Bytes>>, FetchError> {
         let authority = self
@@ -193,16 +236,25 @@ impl Endpoint {
             .header(HOST, authority)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, "portcullis");
-        if form.is_some() {
+        if !form.is_empty() {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
         request
-            .body(Full::new(Bytes::from(form.unwrap_or_default())))
+            .body(Full::new(form))
             .map_err(|error| FetchError::Answer(error.to_string()))
     }
+}
+
+async fn body(response: Response<Incoming>, most_bytes: usize) -> Result<Bytes, FetchError> {
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    let body = Limited::new(response.into_body(), most_bytes);
+    let body = body.collect().await.map_err(|_| FetchError::Body)?;
+    Ok(body.to_bytes())
 }
 
 fn client_config(pem: Option<&[u8]>) -> Result<ClientConfig, EndpointError> {

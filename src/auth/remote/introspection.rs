@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::header::HeaderValue;
 use parking_lot::Mutex;
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::auth::Secret;
-use crate::auth::jwt::{Claims, JwtProblem, JwtSettings, MAX_TOKEN_BYTES};
+use crate::auth::jwt::{ClaimNames, Claims, JwtProblem, JwtSettings, MAX_TOKEN_BYTES};
 use crate::auth::strict_json;
 use crate::policy::DenyReason;
 
@@ -35,6 +36,10 @@ const AT_ONCE: usize = 32;
 const MOST_ANSWERS: usize = 10_000;
 /// How long a no is remembered, at most.
 const NO_FOR: Duration = Duration::from_secs(10);
+/// How long a client stays whose token names no end, where no answer is remembered.
+const STAY_FOR: Duration = Duration::from_secs(300);
+/// Answers that are none, because of what was asked, are told to the operator this often.
+const TELL_EACH: Duration = Duration::from_secs(60);
 
 type Fingerprint = [u8; 32];
 type Answer = Result<Introspected, DenyReason>;
@@ -61,6 +66,8 @@ pub struct Introspected {
     pub claims: Arc<Claims>,
     /// Who said so.
     url: Arc<str>,
+    /// The fields that were read.
+    names: ClaimNames,
 }
 
 struct Job {
@@ -75,6 +82,7 @@ struct State {
     order: VecDeque<Fingerprint>,
     waiting: HashMap<Fingerprint, Vec<oneshot::Sender<Answer>>>,
     breaker: Breaker,
+    told: Option<Instant>,
 }
 
 /// See the module.
@@ -130,7 +138,7 @@ impl Introspection {
     /// # Errors
     /// It is not active, or there is no answer.
     pub async fn verify(&self, token: Secret, now_s: u64) -> Answer {
-        if token.expose().is_empty() || token.expose().len() > MAX_TOKEN_BYTES {
+        if !may_be_a_token(token.expose()) {
             return Err(DenyReason::TokenMalformed);
         }
         let fingerprint = self.fingerprint(token.expose());
@@ -143,10 +151,13 @@ impl Introspection {
         Ok(answer)
     }
 
-    /// Whether what was said is still taken: the same issuer is asked, and the claims are what is
-    /// wanted of them.
+    /// Whether what was said is still taken, and means the same: the same issuer is asked, the same
+    /// fields are read, and they are what is wanted of them.
     pub fn still_takes(&self, known: &Introspected, now_s: u64) -> bool {
-        known.url == self.url && known.claims.check(&self.settings.claims, now_s).is_ok()
+        let claims = &self.settings.claims;
+        known.url == self.url
+            && known.names == claims.names()
+            && known.claims.check(claims, now_s).is_ok()
     }
 
     fn fingerprint(&self, token: &[u8]) -> Fingerprint {
@@ -207,6 +218,7 @@ impl Introspection {
     async fn question(&self, token: &Secret) -> Result<Value, FetchError> {
         let token = Zeroizing::new(form_encoded(token.expose()));
         let form = format!("token={}&token_type_hint=access_token", &*token);
+        let form = Bytes::from_owner(Zeroizing::new(form.into_bytes()));
         let endpoint = &self.settings.endpoint;
         let body = endpoint
             .post(form, Some(&self.authorization), MOST_BYTES)
@@ -233,11 +245,7 @@ impl Introspection {
                 (answer, keep)
             }
             Err(error) => {
-                let was_up = state.breaker.is_closed();
-                state.breaker.failed(now);
-                if was_up {
-                    tracing::error!("{} does not answer who a token is: {error}", self.url);
-                }
+                state.failed(&self.url, &error, now);
                 (Err(DenyReason::AuthUnavailable), None)
             }
         };
@@ -262,7 +270,9 @@ impl Introspection {
         let now_s = super::super::authenticator::now_s();
         if !object.contains_key("exp") {
             // Who names no end is asked again as soon as the answer would be forgotten.
-            let end = now_s.saturating_add(self.settings.cache.as_secs());
+            let cache = self.settings.cache;
+            let stay = if cache.is_zero() { STAY_FOR } else { cache };
+            let end = now_s.saturating_add(stay.as_secs());
             object.insert("exp".into(), end.into());
         }
         let claims = &self.settings.claims;
@@ -274,6 +284,7 @@ impl Introspection {
             Ok(read) => Ok(Introspected {
                 claims: Arc::new(read),
                 url: Arc::clone(&self.url),
+                names: claims.names(),
             }),
             Err(problem) => Err(JwtProblem::into(problem)),
         }
@@ -286,6 +297,25 @@ enum Asked {
 }
 
 impl State {
+    fn failed(&mut self, url: &str, error: &FetchError, now: Instant) {
+        if error.is_about_the_question() {
+            // It has answered. Whoever sends what it does not like must not make it look down.
+            self.breaker.succeeded();
+            let told = self.told.replace(now);
+            if told.is_some_and(|told| now.duration_since(told) < TELL_EACH) {
+                self.told = told;
+                return;
+            }
+            tracing::warn!("{url} does not say who a token is: {error}");
+            return;
+        }
+        let was_up = self.breaker.is_closed();
+        self.breaker.failed(now);
+        if was_up {
+            tracing::error!("{url} does not answer who a token is: {error}");
+        }
+    }
+
     fn remember(&mut self, fingerprint: Fingerprint, answer: Answer, until: Instant) {
         if self.answers.insert(fingerprint, (answer, until)).is_none() {
             self.order.push_back(fingerprint);
@@ -306,6 +336,16 @@ impl Remote for Introspection {
     fn is_up(&self) -> bool {
         self.state.lock().breaker.is_closed()
     }
+
+    fn answers(&self) -> bool {
+        self.is_up()
+    }
+}
+
+/// Of what access tokens are made (RFC 6749, A.12). The issuer is not bothered with anything else.
+fn may_be_a_token(password: &[u8]) -> bool {
+    (1..=MAX_TOKEN_BYTES).contains(&password.len())
+        && password.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// `application/x-www-form-urlencoded`.

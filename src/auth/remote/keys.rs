@@ -1,13 +1,13 @@
 //! A JSON Web Key Set at a URL (`jwt_jwks_url`).
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use crate::auth::jwt::KeySet;
+use crate::auth::jwt::{KeyError, KeySet};
 
 use super::Remote;
 use super::https::{Endpoint, FetchError};
@@ -31,6 +31,8 @@ pub struct RemoteKeysSettings {
 #[derive(Debug)]
 struct Fetched {
     keys: KeySet,
+    /// What the set has besides.
+    left_out: Vec<KeyError>,
     at: Instant,
 }
 
@@ -38,8 +40,10 @@ struct Fetched {
 #[derive(Debug)]
 pub struct RemoteKeys {
     settings: RemoteKeysSettings,
+    pub(super) least_between: Duration,
     fetched: ArcSwapOption<Fetched>,
-    wanted: Notify,
+    /// Held by who keeps the set new, without holding the set.
+    wanted: Arc<Notify>,
     last_failed: AtomicBool,
 }
 
@@ -48,8 +52,9 @@ impl RemoteKeys {
     pub fn new(settings: RemoteKeysSettings) -> Self {
         Self {
             settings,
+            least_between: LEAST_BETWEEN,
             fetched: ArcSwapOption::empty(),
-            wanted: Notify::new(),
+            wanted: Arc::default(),
             last_failed: AtomicBool::new(false),
         }
     }
@@ -91,40 +96,55 @@ impl RemoteKeys {
             let Some(keys) = this.upgrade() else {
                 return;
             };
+            let asked = Instant::now();
             keys.fetch(&changed).await;
-            // After a failure not much later, whatever the operator thinks of refreshing.
-            let failed = keys.last_failed.load(Ordering::Relaxed);
-            let refresh = keys.settings.refresh;
-            let pause = if failed {
-                refresh.min(LEAST_BETWEEN)
-            } else {
-                refresh
-            };
+            let (soon, late) = keys.pauses();
+            let wanted = Arc::clone(&keys.wanted);
+            drop(keys);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = keys.wanted.notified() => {
-                    tokio::time::sleep(LEAST_BETWEEN.min(pause)).await;
-                }
+                () = tokio::time::sleep_until((asked + late).into()) => continue,
+                () = wanted.notified() => {}
+            }
+            // Also told when nobody holds the set any more.
+            if this.strong_count() > 0 {
+                tokio::time::sleep_until((asked + soon).into()).await;
             }
         }
+    }
+
+    /// From one question to the next: if a key is wanted that is not there, and if none is.
+    fn pauses(&self) -> (Duration, Duration) {
+        let refresh = self.settings.refresh;
+        let soon = self.least_between.min(refresh);
+        // After a failure not much later, whatever the operator thinks of refreshing.
+        let failed = self.last_failed.load(Ordering::Relaxed);
+        (soon, if failed { soon } else { refresh })
     }
 
     async fn fetch(&self, changed: &impl Fn()) {
         let url = self.settings.endpoint.url();
         let fetched = match self.settings.endpoint.get(MOST_BYTES).await {
-            Ok(json) => {
-                KeySet::from_jwks(&json).map_err(|error| FetchError::Answer(error.to_string()))
-            }
+            Ok(json) => KeySet::from_foreign_jwks(&json)
+                .map_err(|error| FetchError::Answer(error.to_string())),
             Err(error) => Err(error),
         };
         match fetched {
-            Ok(keys) => {
-                let before = self.fetched.swap(Some(std::sync::Arc::new(Fetched {
+            Ok((keys, left_out)) => {
+                let fetched = Arc::new(Fetched {
                     keys: keys.clone(),
+                    left_out,
                     at: Instant::now(),
-                })));
+                });
+                let before = self.fetched.swap(Some(Arc::clone(&fetched)));
                 if self.last_failed.swap(false, Ordering::Relaxed) || before.is_none() {
                     tracing::info!(target: "portcullis::log::notice", "the key set {url} was read");
+                }
+                let told = before.as_ref().map(|before| &before.left_out);
+                if let Some(first) = fetched.left_out.first()
+                    && told != Some(&fetched.left_out)
+                {
+                    let count = fetched.left_out.len();
+                    tracing::warn!("the key set {url}: keys that are left out: {count}; {first}");
                 }
                 if before.is_some_and(|before| !keys.has_all_of(&before.keys)) {
                     changed();
@@ -141,6 +161,20 @@ impl RemoteKeys {
     }
 }
 
+impl Drop for RemoteKeys {
+    fn drop(&mut self) {
+        // Who keeps it new need not wait for its time.
+        self.wanted.notify_one();
+    }
+}
+
+#[cfg(test)]
+impl RemoteKeys {
+    pub(super) async fn refetch(&self) {
+        self.fetch(&|| {}).await;
+    }
+}
+
 impl Remote for RemoteKeys {
     fn name(&self) -> String {
         format!("the key set {}", self.settings.endpoint.url())
@@ -148,5 +182,9 @@ impl Remote for RemoteKeys {
 
     fn is_up(&self) -> bool {
         self.current().is_some()
+    }
+
+    fn answers(&self) -> bool {
+        !self.last_failed.load(Ordering::Relaxed)
     }
 }

@@ -8,6 +8,8 @@ mod breaker;
 mod https;
 mod introspection;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 pub use https::{Endpoint, EndpointError};
 pub use introspection::{Introspected, Introspection, IntrospectionSettings};
@@ -19,4 +21,6 @@ pub trait Remote: Send + Sync {
     fn name(&self) -> String;
     /// Whether it can be relied on now.
     fn is_up(&self) -> bool;
+    /// Whether it answers, which may be over while what it said earlier will still do.
+    fn answers(&self) -> bool;
 }

@@ -110,7 +110,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .default("300")
     .meaning(
         "How long a yes is remembered, never past the token's end; a no for ten seconds at most. The connection of a \
-         token whose answer names no end is over after this time.",
+         token whose answer names no end is over after this time, or after five minutes where it is 0.",
     ),
     Directive::security("introspection_timeout", "SECONDS", Value::Int(1..=60, |group, value| {
         group.introspection.timeout = seconds(value);
