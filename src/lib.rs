@@ -18,4 +18,5 @@ pub mod message;
 pub mod net;
 pub mod policy;
 pub mod session;
+pub mod store;
 pub mod topic;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("topic", 0),
     ("codec", 1),
     ("message", 2),
@@ -12,6 +12,7 @@ const FLOORS: [(&str, u8); 11] = [
     ("session", 4),
     ("auth", 5),
     ("audit", 5),
+    ("store", 5),
     ("broker", 6),
     ("net", 7),
     ("config", 8),
