@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -114,6 +115,30 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// Who sent it.
     pub author: Arc<Author>,
+    /// Whether the store has been told of it, if it is to be.
+    pub submitted: Submitted,
+}
+
+/// Set once the store was handed a message that it is to keep. Until then nothing further may be told of it:
+/// the store would hear of its acknowledgement before it hears of it.
+#[derive(Debug, Default)]
+pub struct Submitted(AtomicBool);
+
+impl Submitted {
+    /// Of a message that was read from the store.
+    pub fn yes() -> Self {
+        Self(AtomicBool::new(true))
+    }
+
+    /// The store was handed the message.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Message {
@@ -184,4 +209,6 @@ pub struct Delivery {
     pub retain: bool,
     /// Subscription Identifiers of every subscription that asked for it [MQTT-3.3.4-3].
     pub identifiers: Identifiers,
+    /// Its place in the session's queue in the store; 0 if it is not kept there.
+    pub seq: u64,
 }

@@ -16,7 +16,7 @@ use crate::audit::{Event, OperatorLog, SysSampler, Totals};
 use crate::broker::{LastTopic, MatchCache, Signal, Wakes};
 use crate::codec::QoS;
 use crate::config::{Bind, ListenerSettings, LoadOptions, Settings, SocketDomain};
-use crate::message::{Author, ClientId, Groups, Message};
+use crate::message::{Author, ClientId, Groups, Message, Submitted};
 use crate::net::listener::{ACCEPT_CORE, Bound, Endpoint};
 use crate::net::{exporter, listener};
 use crate::topic::TopicName;
@@ -488,6 +488,7 @@ impl Housekeeping {
                 retain: true,
                 expires_at: None,
                 author: Arc::clone(&self.author),
+                submitted: Submitted::default(),
             });
             broker.publish(
                 message,

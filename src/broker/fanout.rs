@@ -104,6 +104,7 @@ fn push(
         qos: outgoing_qos(message.qos, target.qos, upgrade),
         retain: target.retain_as_published && message.retain,
         identifiers: target.identifiers.clone(),
+        seq: 0,
     };
     let session = &target.session;
     match session

@@ -517,6 +517,7 @@ impl Broker {
                 retain: true,
                 identifiers: subscription.identifier.into_iter().collect(),
                 message,
+                seq: 0,
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::codec::{PacketId, QoS, ReasonCode};
-use crate::message::{Author, Message};
+use crate::message::{Author, Message, Submitted};
 use crate::policy::{Decision, Denial, DenyReason, RateAction};
 use crate::session::{Incoming, Will};
 
@@ -75,6 +75,7 @@ impl Serving {
                 .expiry_interval_s
                 .and_then(|seconds| Message::expiry(seconds, now)),
             author: Arc::clone(&self.author),
+            submitted: Submitted::default(),
         };
         self.admit(message, publish.packet_id, core, now)
     }
@@ -204,5 +205,6 @@ pub(crate) fn will_message(
             .expiry_interval_s
             .and_then(|seconds| Message::expiry(seconds.saturating_add(will.delay_s), now)),
         author: Arc::clone(author),
+        submitted: Submitted::default(),
     })
 }

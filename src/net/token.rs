@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::broker::Session;
 use crate::codec::{QoS, SubscribeFilter};
-use crate::message::{Author, ClientId, Delivery, Groups, Message, Tokens};
+use crate::message::{Author, ClientId, Delivery, Groups, Message, Submitted, Tokens};
 use crate::policy::Client;
 use crate::session::{self, SessionState, TOKEN_TOPIC, TopicTokens, Turned};
 use crate::topic::TopicName;
@@ -64,12 +64,14 @@ fn queue(state: &mut SessionState, mount_point: &str) {
             address: None,
             listener: None,
         }),
+        submitted: Submitted::default(),
     };
     state.keep_unsent(Delivery {
         message: Arc::new(message),
         qos,
         retain: true,
         identifiers: identifier.into_iter().collect(),
+        seq: 0,
     });
 }
 

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use super::acl::AclFile;
 use super::*;
 use crate::codec::{QoS, Version};
-use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
+use crate::message::{
+    Author, ClientId, Delivery, Message, RetainHandling, Submitted, Subscription,
+};
 use crate::topic::{SubscriptionFilter, TopicFilter, TopicName, check_filter, matches};
 
 fn policy(acl: &str, guard: SubscribeGuard) -> Policy {
@@ -300,6 +302,7 @@ fn message(topic: &str) -> Message {
             username: None,
             listener: Some(0),
         }),
+        submitted: Submitted::default(),
     }
 }
 
@@ -320,6 +323,7 @@ fn delivery(topic: &str) -> Delivery {
         qos: QoS::AtMostOnce,
         retain: false,
         identifiers: smallvec::SmallVec::new(),
+        seq: 0,
     }
 }
 

@@ -29,11 +29,11 @@ pub struct TopicTokenSettings {
 /// The tokens of one session.
 #[derive(Clone, Debug)]
 pub struct TopicTokens {
-    current: Arc<str>,
-    drawn_at: Instant,
-    generation: u32,
+    pub(crate) current: Arc<str>,
+    pub(crate) drawn_at: Instant,
+    pub(crate) generation: u32,
     /// The one before, and until when it holds.
-    previous: Option<(Arc<str>, Instant)>,
+    pub(crate) previous: Option<(Arc<str>, Instant)>,
     /// The client's subscription to [`TOKEN_TOPIC`], if it has one: its QoS and its Subscription
     /// Identifier.
     pub subscribed: Option<(QoS, Option<u32>)>,

@@ -188,6 +188,7 @@ fn a_delivery_that_arrives_late_for_a_lost_subscription_is_still_refused() {
         qos: Q1,
         retain: false,
         identifiers: crate::message::Identifiers::new(),
+        seq: 0,
     };
     let epoch = reader.session.mailbox.epoch();
     let limits = reader.session.bounds.now();

@@ -345,6 +345,7 @@ fn a_message_published_for_a_session_that_has_ended_does_not_reach_the_next_of_i
         qos: Q1,
         retain: false,
         identifiers: crate::message::Identifiers::new(),
+        seq: 0,
     };
     let pushed = session.mailbox.push(epoch, late, session.bounds.now());
     assert_eq!(pushed, crate::broker::Pushed::Stale);

@@ -14,7 +14,9 @@ use crate::broker::{
     Wakes,
 };
 use crate::codec::{self, Limits, QoS, Version};
-use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
+use crate::message::{
+    Author, ClientId, Delivery, Message, RetainHandling, Submitted, Subscription,
+};
 use crate::policy::acl::AclFile;
 use crate::policy::{
     BudgetSettings, Client, Decision, Denial, DenyReason, Gate, Observer, Policy, Request,
@@ -448,6 +450,7 @@ pub(super) fn message(topic: &str, payload: &str) -> Message {
             username: None,
             listener: None,
         }),
+        submitted: Submitted::default(),
     }
 }
 

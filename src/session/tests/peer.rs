@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::wire::{self, Connect};
 use crate::codec::{self, Limits, QoS, ReasonCode, Version};
-use crate::message::{Author, ClientId, Delivery, Identifiers, Message};
+use crate::message::{Author, ClientId, Delivery, Identifiers, Message, Submitted};
 use crate::policy::{
     BudgetSettings, Client, Denial, DenyReason, Gate, Observer, Policy, Request, SubscribeGuard,
     Who,
@@ -263,6 +263,7 @@ pub(super) fn delivery(qos: QoS, topic: &str, payload: &str) -> Delivery {
         qos,
         retain: false,
         identifiers: Identifiers::new(),
+        seq: 0,
     }
 }
 
@@ -283,5 +284,6 @@ pub(super) fn message(qos: QoS, topic: &str, payload: &str) -> Message {
             username: None,
             listener: Some(0),
         }),
+        submitted: Submitted::default(),
     }
 }

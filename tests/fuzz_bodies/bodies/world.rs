@@ -12,7 +12,9 @@ use portcullis::broker::{
 use portcullis::codec::{
     self, Connack, Limits, QoS, ReasonCode, Subscribe, SubscribeFilter, Unsubscribe, Version,
 };
-use portcullis::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
+use portcullis::message::{
+    Author, ClientId, Delivery, Message, RetainHandling, Submitted, Subscription,
+};
 use portcullis::policy::{
     BudgetSettings, Client, Decision, Denial, Gate, Observer, Policy, Request, SubscribeGuard, Who,
 };
@@ -308,6 +310,7 @@ impl World {
                 .expiry_interval_s
                 .and_then(|seconds| Message::expiry(seconds, self.now)),
             author: Arc::clone(&link.author),
+            submitted: Submitted::default(),
         };
         let gate = Arc::clone(self.broker.gate());
         let (reason, text) = match gate.publish(&mut link.client, message, self.now) {
@@ -506,6 +509,7 @@ impl World {
                 Message::expiry(seconds.saturating_add(will.delay_s), self.now)
             }),
             author: Arc::clone(author),
+            submitted: Submitted::default(),
         };
         Some((
             message,
@@ -539,6 +543,7 @@ impl World {
             retain,
             expires_at: None,
             author,
+            submitted: Submitted::default(),
         };
         let admitted = self.broker.gate().own(message);
         let mut last = LastTopic::default();

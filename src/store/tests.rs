@@ -1,0 +1,4 @@
+//! The journal on a real disk.
+
+mod basics;
+mod world;
