@@ -268,13 +268,11 @@ impl Index {
     }
 
     fn released(&mut self, key: SessionKey, seq: Seq, id: PacketId, segment: u32) {
-        let replaying = self.replaying;
+        // The message may not be in the queue: it is not written again once it is released, and what is read
+        // again must come to what it came to the first time.
         let Some(session) = self.session(key) else {
             return;
         };
-        if !replaying && !session.queue.contains_key(&seq) {
-            return;
-        }
         let entry = Entry {
             unit_or_segment: segment,
             packet_id: Some(id),

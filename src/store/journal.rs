@@ -194,7 +194,7 @@ impl Journal {
             heads: std::mem::take(&mut log.heads),
         };
         let torn_bytes = log.torn_bytes;
-        let next_session = log.greatest_key() + 1;
+        let next_session = log.greatest_key().saturating_add(1);
         let writer = Writer::new(
             Arc::clone(&disk),
             layout.clone(),
@@ -287,20 +287,38 @@ fn read(
     }
 }
 
+/// A thread that panics leaves nobody waiting for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the store has panicked");
+        }
+    }
+}
+
 fn start(shared: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandle<()>>> {
     let (jobs, from) = std::sync::mpsc::channel();
     let for_reader = Arc::clone(shared);
     let reader = std::thread::Builder::new()
         .name("store-read".into())
-        .spawn(move || reader::run(&for_reader, &from))?;
+        .spawn(move || {
+            let _guard = Guard(Arc::clone(&for_reader));
+            reader::run(&for_reader, &from);
+        })?;
+    let for_committer = Arc::clone(shared);
     let committer = Committer::new(Arc::clone(shared), writer, jobs);
     let committer = std::thread::Builder::new()
         .name("store-commit".into())
-        .spawn(move || committer.run())?;
+        .spawn(move || {
+            let _guard = Guard(for_committer);
+            committer.run();
+        })?;
     Ok(vec![committer, reader])
 }
 
-fn weight(record: &Record) -> usize {
+pub(super) fn weight(record: &Record) -> usize {
     match record {
         Record::Publish { message, .. } => message.size_bytes(),
         Record::Will { will, .. } => will.message.size_bytes(),
@@ -319,6 +337,10 @@ impl Store for Journal {
         let mut waiting = self.shared.waiting.lock();
         waiting.next += 1;
         let ticket = waiting.next;
+        if waiting.closing || self.shared.standing() == Standing::Failed {
+            // Nobody would ever take it.
+            return ticket;
+        }
         waiting.records += batch.records.len();
         waiting.bytes += bytes;
         let is_crowded = waiting.records > CROWDED_RECORDS || waiting.bytes > CROWDED_BYTES;

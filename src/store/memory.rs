@@ -233,6 +233,11 @@ impl State {
         page
     }
 
+    #[cfg(test)]
+    pub(super) fn session_keys(&self) -> Vec<SessionKey> {
+        self.sessions.keys().copied().collect()
+    }
+
     fn count(&self, numbers: &mut Numbers) {
         let queues = || self.sessions.values().flat_map(|s| s.queue.values());
         numbers.queued = queues().count() as u64;

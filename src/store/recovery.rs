@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,23 +105,37 @@ impl Scan {
     }
 }
 
-/// The first frame behind `from` with a number above `pos`, wherever it begins.
-fn later_frame(bytes: &[u8], store: StoreId, from: usize, pos: u64) -> Option<FrameAt> {
-    (from..bytes.len()).find_map(|offset| {
-        let rest = bytes.get(offset..)?;
-        let header = FrameHeader::read(rest)?;
-        let plausible = header.length > 0
-            && header.shard == 0
-            && header.epoch == 0
-            && header.pos >= pos
-            && header.durable < header.pos
-            && (header.length as usize) <= rest.len();
-        if !plausible {
-            return None;
+/// What stands behind a place where no frame does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Later {
+    first: Option<FrameAt>,
+    /// The highest number that any of them knows to be on the disk.
+    durable: u64,
+}
+
+/// Looks for frames behind `from` with numbers from `pos` on, wherever they begin.
+fn later_frames(bytes: &[u8], store: StoreId, from: usize, pos: u64) -> Later {
+    let mut later = Later::default();
+    let mut at = from;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > FRAME_HEADER) {
+        if rest.starts_with(&[0; 4]) {
+            // No frame begins with four zeros; most of what is not in use is nothing else.
+            let Some(next) = rest.iter().position(|byte| *byte != 0) else {
+                break;
+            };
+            at += next - 3;
+            continue;
         }
-        let (header, _) = frame::frame(rest, store)?;
-        Some(FrameAt { offset, header })
-    })
+        match frame::frame(rest, store) {
+            Some((header, payload)) if header.pos >= pos => {
+                later.first.get_or_insert(FrameAt { offset: at, header });
+                later.durable = later.durable.max(header.durable);
+                at += FRAME_HEADER + payload.len();
+            }
+            _ => at += 1,
+        }
+    }
+    later
 }
 
 /// Whether to go on behind what cannot be read.
@@ -149,6 +163,8 @@ pub(super) fn read(
         reading,
         log: Log::new(Clock::new(now, wall_ms)),
         expected: None,
+        left_over: Vec::new(),
+        torn: None,
     };
     reader.find_segments()?;
     let last = reader.last_time()?;
@@ -157,6 +173,9 @@ pub(super) fn read(
     let numbers: Vec<u32> = reader.log.segments.keys().copied().collect();
     for number in numbers {
         reader.segment(number)?;
+    }
+    if reading == Reading::Strict && reader.log.damages.is_empty() {
+        reader.tidy()?;
     }
     let mut log = reader.log;
     log.last_time_ms = log.last_time_ms.max(last);
@@ -199,15 +218,20 @@ impl Log {
     }
 
     fn told(&mut self, key: SessionKey) -> &mut Told {
-        self.greatest_key = self.greatest_key.max(key.0.get());
+        self.seen(key);
         self.told.entry(key).or_default()
+    }
+
+    /// A number that was given out once, whatever is said of it.
+    fn seen(&mut self, key: SessionKey) {
+        self.greatest_key = self.greatest_key.max(key.0.get());
     }
 
     fn tell(&mut self, item: Item) {
         match item {
             Item::Session(key, facts) => self.told(key).facts = Some(facts),
             Item::SessionEnd(key) => {
-                self.greatest_key = self.greatest_key.max(key.0.get());
+                self.seen(key);
                 self.told.remove(&key);
             }
             Item::Subscribe(key, subscription) => {
@@ -224,15 +248,20 @@ impl Log {
                 self.told(key).received.remove(&id);
             }
             Item::Will(key, times) => {
-                self.greatest_key = self.greatest_key.max(key.0.get());
+                self.seen(key);
                 self.wills.insert(key, times);
             }
             Item::Publish { targets, .. } => {
                 for target in targets {
-                    self.greatest_key = self.greatest_key.max(target.session.0.get());
+                    self.seen(target.session);
                 }
             }
-            _ => {}
+            Item::Sent(key, ..)
+            | Item::Released(key, ..)
+            | Item::Done(key, _)
+            | Item::WillArmed(key, _)
+            | Item::WillDone(key) => self.seen(key),
+            Item::Unretain(_) | Item::Alive => {}
         }
     }
 
@@ -321,6 +350,10 @@ struct LogReader<'a> {
     log: Log,
     /// Number and chain of the next frame, once one was seen.
     expected: Option<(u64, u32)>,
+    /// Files that a crash left, of which nothing is needed.
+    left_over: Vec<PathBuf>,
+    /// Where a frame was being written when the power failed, and how many bytes of it there are.
+    torn: Option<(u64, usize)>,
 }
 
 impl LogReader<'_> {
@@ -338,10 +371,15 @@ impl LogReader<'_> {
         self.disk.open(&path).map_err(OpenError::io(&path))
     }
 
-    /// Opens the segments there must be; what a crash left over before the first and behind the last goes.
+    /// Opens the segments there must be, and finds what a crash left over before the first and behind the last.
     fn find_segments(&mut self) -> Result<(), OpenError> {
         let dir = self.layout.log();
         let names = self.disk.list(&dir).map_err(OpenError::io(&dir))?;
+        for number in names.iter().filter_map(|name| Layout::number(name, "idx")) {
+            if !(self.meta.first..self.meta.last).contains(&number) {
+                self.left_over.push(self.layout.sidecar(number));
+            }
+        }
         for number in names.iter().filter_map(|name| Layout::number(name, "seg")) {
             if (self.meta.first..=self.meta.last).contains(&number) {
                 let file = self.open(number)?;
@@ -352,7 +390,7 @@ impl LogReader<'_> {
             if number > self.meta.last {
                 let bytes = self.bytes(number)?;
                 let beyond = number - self.meta.last > 1;
-                if beyond || later_frame(&bytes, self.meta.store, 0, 0).is_some() {
+                if beyond || later_frames(&bytes, self.meta.store, 0, 0).first.is_some() {
                     self.damage(&path, 0, None, "META does not know of this segment");
                     if self.reading == Reading::Salvage {
                         let file = self.open(number)?;
@@ -361,9 +399,7 @@ impl LogReader<'_> {
                     continue;
                 }
             }
-            if self.reading == Reading::Strict {
-                self.disk.remove(&path).map_err(OpenError::io(&path))?;
-            }
+            self.left_over.push(path);
         }
         for number in self.meta.first..=self.meta.last {
             if !self.log.segments.contains_key(&number) {
@@ -469,13 +505,13 @@ impl LogReader<'_> {
                 return Ok(());
             };
             // What follows a batch that was synced was written later.
-            let later = later_frame(&bytes, store, scan.end, pos);
-            let is_torn = later.is_none_or(|later| later.header.durable < pos);
-            if is_last && is_torn {
-                return self.cut(number, &bytes, scan.end);
+            let later = later_frames(&bytes, store, scan.end, pos);
+            if is_last && later.durable < pos {
+                self.found_torn(&bytes, scan.end);
+                return Ok(());
             }
             self.damage(&path, scan.end, Some(pos), problem);
-            match later {
+            match later.first {
                 Some(later) if self.reading == Reading::Salvage => {
                     (at, pos, previous) = (later.offset, later.header.pos, later.header.previous);
                 }
@@ -506,7 +542,7 @@ impl LogReader<'_> {
 
     /// Everything readable of a segment whose beginning is not.
     fn salvage(&mut self, number: u32, bytes: &[u8], mut at: usize) -> Result<(), OpenError> {
-        while let Some(found) = later_frame(bytes, self.meta.store, at, 0) {
+        while let Some(found) = later_frames(bytes, self.meta.store, at, 0).first {
             let (pos, previous) = (found.header.pos, found.header.previous);
             let scan = Scan::from(bytes, self.meta.store, found.offset, pos, previous);
             self.take(number, bytes, &scan)?;
@@ -601,23 +637,42 @@ impl LogReader<'_> {
         Ok(true)
     }
 
-    /// A frame was being written when the power failed. Nobody was told that it was there: it is overwritten
-    /// with zeros, so that nothing of it is ever taken for something.
-    fn cut(&mut self, number: u32, bytes: &[u8], end: usize) -> Result<(), OpenError> {
+    /// A frame was being written when the power failed. Nobody was told that it was there.
+    fn found_torn(&mut self, bytes: &[u8], end: usize) {
         let rest = bytes.get(end..).unwrap_or_default();
         let torn = rest
             .iter()
             .rposition(|byte| *byte != 0)
             .map_or(0, |last| last + 1);
         self.log.torn_bytes = torn as u64;
-        if self.reading == Reading::Salvage {
-            return Ok(());
+        self.torn = Some((end as u64, torn));
+    }
+
+    /// Makes the log what it was read as. It may have been read from what the system has not written yet: a
+    /// broker was killed and started again, and the power fails later. All of it is on the disk before
+    /// anything rests on it.
+    fn tidy(&mut self) -> Result<(), OpenError> {
+        let (root, dir) = (self.layout.root(), self.layout.log());
+        self.disk.sync_dir(root).map_err(OpenError::io(root))?;
+        for path in &self.left_over {
+            match self.disk.remove(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(OpenError::io(path)(error));
+                }
+                _ => {}
+            }
         }
-        let path = self.layout.segment(number);
-        let file = self.open(number)?;
-        file.write_all_at(&vec![0; torn], end as u64)
-            .and_then(|()| file.sync())
-            .map_err(OpenError::io(&path))
+        self.disk.sync_dir(&dir).map_err(OpenError::io(&dir))?;
+        let Some(file) = self.log.segments.get(&self.meta.last) else {
+            return Ok(());
+        };
+        let path = self.layout.segment(self.meta.last);
+        if let Some((end, torn)) = self.torn {
+            // Nothing of it is ever taken for something.
+            file.write_all_at(&vec![0; torn], end)
+                .map_err(OpenError::io(&path))?;
+        }
+        file.sync().map_err(OpenError::io(&path))
     }
 }
 

@@ -234,6 +234,11 @@ impl Writer {
         sidecar::note(&mut self.heads, offset, length, head);
     }
 
+    /// Whether there is anything in the segment that is written to.
+    pub(super) fn has_frames(&self) -> bool {
+        self.file.is_some() && self.at > SEGMENT_HEADER as u64
+    }
+
     /// The file that is written to.
     pub(super) fn file(&self) -> Option<&Arc<dyn DiskFile>> {
         self.file.as_ref()
