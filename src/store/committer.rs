@@ -207,7 +207,16 @@ impl Committer {
         frame::begin(&mut frame);
         if let Some(compaction) = &mut self.compaction {
             let index = self.shared.index.lock();
-            compaction.slice(&index, &self.shared.clock, &mut frame)?;
+            let sliced = compaction.slice(&index, &self.shared.clock, &mut frame);
+            drop(index);
+            if let Err(error) = sliced {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // At the next start the segment itself is read, and its damage told or set aside.
+                    let sidecar = self.shared.layout.sidecar(compaction.segment);
+                    drop(self.shared.disk.remove(&sidecar));
+                }
+                return Err(error);
+            }
             let copied = frame.len() - FRAME_HEADER;
             let tally = &self.shared.tallies.bytes_compacted;
             tally.fetch_add(copied as u64, Ordering::Relaxed);

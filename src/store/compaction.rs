@@ -76,7 +76,10 @@ impl Compaction {
                     .ok_or(WireError::Short)?;
                 keep(index, clock, place, head, record, out)
             })
-            .map_err(|error| io::Error::other(error.to_string()))?;
+            .map_err(|error| {
+                let text = format!("{}: {error}", self.damaged());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
             self.at += bytes.len() as u64;
             read += bytes.len();
         }

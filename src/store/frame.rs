@@ -149,7 +149,9 @@ pub(super) struct SegmentHeader {
     pub(super) format: u32,
     pub(super) store: StoreId,
     pub(super) shard: u32,
-    pub(super) number: u64,
+    pub(super) number: u32,
+    /// Bytes that the file was made with: one that is shorter has lost its end.
+    pub(super) size: u32,
     /// Number of its first frame.
     pub(super) first_pos: u64,
     /// Checksum of the last frame of the segment before.
@@ -167,6 +169,7 @@ impl SegmentHeader {
             &self.store.0,
             &self.shard.to_le_bytes(),
             &self.number.to_le_bytes(),
+            &self.size.to_le_bytes(),
             &self.first_pos.to_le_bytes(),
             &self.previous.to_le_bytes(),
             &self.time_ms.to_le_bytes(),
@@ -194,7 +197,8 @@ impl SegmentHeader {
             format: reader.u32().ok()?,
             store: StoreId(reader.take(16).ok()?.try_into().ok()?),
             shard: reader.u32().ok()?,
-            number: reader.u64().ok()?,
+            number: reader.u32().ok()?,
+            size: reader.u32().ok()?,
             first_pos: reader.u64().ok()?,
             previous: reader.u32().ok()?,
             time_ms: reader.u64().ok()?,

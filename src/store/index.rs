@@ -516,16 +516,12 @@ impl Index {
         }
     }
 
-    /// Places of everything that has one.
-    pub(super) fn places(&self) -> Vec<Place> {
-        let of_sessions = self.sessions.values().flat_map(|session| {
-            let places = session.subscriptions.values().copied();
-            session.facts.into_iter().chain(places)
-        });
+    /// Places of all records with messages, and whether it is a will.
+    pub(super) fn places(&self) -> Vec<(Place, bool)> {
         let of_units = self.units.iter().filter(|unit| unit.references > 0);
-        let mut places: Vec<Place> = of_sessions
-            .chain(of_units.map(|unit| unit.place))
-            .chain(self.wills.values().map(|will| will.place))
+        let mut places: Vec<(Place, bool)> = of_units
+            .map(|unit| (unit.place, false))
+            .chain(self.wills.values().map(|will| (will.place, true)))
             .collect();
         places.sort_unstable();
         places

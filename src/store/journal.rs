@@ -169,12 +169,11 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenError> {
         let layout = Layout::new(&settings.directory);
         let lock = recovery::lock(&*disk, &layout)?;
-        let (meta, mut log, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (opened, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (meta, mut log, recovered) = opened;
         let layout = layout.of(&meta);
-        let recovered = log.recovered(&layout)?;
-        if !log.damages.is_empty() {
-            return Err(OpenError::Damaged(log.damages));
-        }
+        log.tidy(&*disk, &layout, &meta)?;
+        super::salvage::set_aside(&*disk, &layout)?;
         let mut segments = BTreeMap::new();
         for (number, file) in &log.segments {
             let path = layout.segment(*number);
@@ -259,29 +258,36 @@ impl Drop for Journal {
     }
 }
 
+type Opened = (Meta, recovery::Log, Recovered);
+
 fn read(
     settings: &StoreSettings,
     disk: &Arc<dyn Disk>,
     layout: &Layout,
     now: Instant,
     wall_ms: u64,
-) -> Result<(Meta, recovery::Log, Vec<Damage>), OpenError> {
+) -> Result<(Opened, Vec<Damage>), OpenError> {
     let strict = || {
         let meta = recovery::meta(&**disk, layout)?;
         let layout = layout.of(&meta);
-        let log = recovery::read(&**disk, &layout, &meta, Reading::Strict, now, wall_ms)?;
+        let mut log = recovery::read(&**disk, &layout, &meta, Reading::Strict, now, wall_ms)?;
+        let recovered = log.recovered(&layout)?;
         if log.damages.is_empty() {
-            Ok((meta, log))
+            Ok((meta, log, recovered))
         } else {
             Err(OpenError::Damaged(log.damages))
         }
     };
     match strict() {
-        Ok((meta, log)) => Ok((meta, log, Vec::new())),
-        Err(OpenError::Damaged(damages)) if settings.on_damage == OnDamage::Quarantine => {
-            super::salvage::in_place(settings, disk, layout, now, wall_ms)?;
-            let (meta, log) = strict()?;
-            Ok((meta, log, damages))
+        Ok(opened) => Ok((opened, Vec::new())),
+        Err(OpenError::Damaged(mut damages)) if settings.on_damage == OnDamage::Quarantine => {
+            let more = super::salvage::in_place(settings, disk, layout, now, wall_ms)?;
+            for damage in more {
+                if !damages.contains(&damage) {
+                    damages.push(damage);
+                }
+            }
+            Ok((strict()?, damages))
         }
         Err(error) => Err(error),
     }

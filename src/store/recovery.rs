@@ -12,14 +12,16 @@ use crate::message::Subscription;
 
 use super::clock::Clock;
 use super::disk::{Disk, DiskFile};
-use super::encoding::{Item, MessageReader, WillTimes, item};
+use super::encoding::{
+    Item, MessageReader, WillTimes, carries_message, check, head_of, item, split,
+};
 use super::error::{Damage, OpenError};
 use super::frame::{
     self, FORMAT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, StoreId,
 };
 use super::index::{Index, Place};
 use super::layout::{Layout, Meta};
-use super::record::{Recovered, RecoveredSession, SessionFacts, SessionKey, StoredWill};
+use super::record::{Record, Recovered, RecoveredSession, SessionFacts, SessionKey, StoredWill};
 use super::sidecar::{self, Sealed};
 use super::wire::WireError;
 
@@ -57,6 +59,8 @@ pub(super) struct Log {
     pub(super) torn_bytes: u64,
     /// What could not be read.
     pub(super) damages: Vec<Damage>,
+    /// Files that a crash left, of which nothing is needed.
+    left_over: Vec<PathBuf>,
 }
 
 /// A frame that stands at an offset of its segment.
@@ -163,8 +167,6 @@ pub(super) fn read(
         reading,
         log: Log::new(Clock::new(now, wall_ms)),
         expected: None,
-        left_over: Vec::new(),
-        torn: None,
     };
     reader.find_segments()?;
     let last = reader.last_time()?;
@@ -173,9 +175,6 @@ pub(super) fn read(
     let numbers: Vec<u32> = reader.log.segments.keys().copied().collect();
     for number in numbers {
         reader.segment(number)?;
-    }
-    if reading == Reading::Strict && reader.log.damages.is_empty() {
-        reader.tidy()?;
     }
     let mut log = reader.log;
     log.last_time_ms = log.last_time_ms.max(last);
@@ -202,6 +201,7 @@ impl Log {
             heads: Vec::new(),
             torn_bytes: 0,
             damages: Vec::new(),
+            left_over: Vec::new(),
         }
     }
 
@@ -316,6 +316,63 @@ impl Log {
         Ok(recovered)
     }
 
+    /// What is known of sessions, as records.
+    pub(super) fn sessions(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (session, told) in &self.told {
+            let session = *session;
+            let Some(facts) = told
+                .facts
+                .clone()
+                .filter(|_| self.index.has_session(session))
+            else {
+                continue;
+            };
+            records.push(Record::Session { session, facts });
+            records.extend(told.subscriptions.values().map(|subscription| {
+                let subscription = Box::new(subscription.clone());
+                Record::Subscribe {
+                    session,
+                    subscription,
+                }
+            }));
+        }
+        records
+    }
+
+    /// Makes the log what it was read as. It may have been read from what the system has not written yet: a
+    /// broker was killed and started again, and the power fails later. All of it is on the disk before
+    /// anything rests on it.
+    pub(super) fn tidy(
+        &self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        meta: &Meta,
+    ) -> Result<(), OpenError> {
+        let (root, dir) = (layout.root(), layout.log());
+        disk.create_dir(&dir).map_err(OpenError::io(&dir))?;
+        disk.sync_dir(root).map_err(OpenError::io(root))?;
+        for path in &self.left_over {
+            match disk.remove(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(OpenError::io(path)(error));
+                }
+                _ => {}
+            }
+        }
+        disk.sync_dir(&dir).map_err(OpenError::io(&dir))?;
+        let Some(file) = self.segments.get(&meta.last) else {
+            return Ok(());
+        };
+        let path = layout.segment(meta.last);
+        if let Ok(torn @ 1..) = usize::try_from(self.torn_bytes) {
+            // Nothing of it is ever taken for something.
+            file.write_all_at(&vec![0; torn], self.end)
+                .map_err(OpenError::io(&path))?;
+        }
+        file.sync().map_err(OpenError::io(&path))
+    }
+
     fn damaged(&mut self, layout: &Layout, place: Place, error: &WireError) {
         self.damages.push(Damage {
             file: layout.segment(place.segment),
@@ -350,10 +407,6 @@ struct LogReader<'a> {
     log: Log,
     /// Number and chain of the next frame, once one was seen.
     expected: Option<(u64, u32)>,
-    /// Files that a crash left, of which nothing is needed.
-    left_over: Vec<PathBuf>,
-    /// Where a frame was being written when the power failed, and how many bytes of it there are.
-    torn: Option<(u64, usize)>,
 }
 
 impl LogReader<'_> {
@@ -374,10 +427,13 @@ impl LogReader<'_> {
     /// Opens the segments there must be, and finds what a crash left over before the first and behind the last.
     fn find_segments(&mut self) -> Result<(), OpenError> {
         let dir = self.layout.log();
-        let names = self.disk.list(&dir).map_err(OpenError::io(&dir))?;
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(OpenError::io(&dir))?,
+        };
         for number in names.iter().filter_map(|name| Layout::number(name, "idx")) {
             if !(self.meta.first..self.meta.last).contains(&number) {
-                self.left_over.push(self.layout.sidecar(number));
+                self.log.left_over.push(self.layout.sidecar(number));
             }
         }
         for number in names.iter().filter_map(|name| Layout::number(name, "seg")) {
@@ -399,7 +455,7 @@ impl LogReader<'_> {
                     continue;
                 }
             }
-            self.left_over.push(path);
+            self.log.left_over.push(path);
         }
         for number in self.meta.first..=self.meta.last {
             if !self.log.segments.contains_key(&number) {
@@ -470,7 +526,7 @@ impl LogReader<'_> {
             });
         }
         let chain = (header.first_pos, header.previous);
-        if header.store != store || header.number != u64::from(number) {
+        if header.store != store || header.number != number {
             self.damage(
                 &path,
                 0,
@@ -485,6 +541,10 @@ impl LogReader<'_> {
                 pos,
                 "batches are missing in front of this segment",
             );
+        }
+        if bytes.len() < header.size as usize {
+            let what = format!("it ends here, and was made with {} bytes", header.size);
+            self.damage(&path, bytes.len(), None, what);
         }
         let (mut pos, mut previous, mut at) = (chain.0, chain.1, SEGMENT_HEADER);
         self.log.heads.clear();
@@ -507,10 +567,13 @@ impl LogReader<'_> {
             // What follows a batch that was synced was written later.
             let later = later_frames(&bytes, store, scan.end, pos);
             if is_last && later.durable < pos {
-                self.found_torn(&bytes, scan.end);
+                self.found_torn(&bytes);
                 return Ok(());
             }
             self.damage(&path, scan.end, Some(pos), problem);
+            if self.reading == Reading::Salvage {
+                self.take_readable(number, &bytes, scan.end);
+            }
             match later.first {
                 Some(later) if self.reading == Reading::Salvage => {
                     (at, pos, previous) = (later.offset, later.header.pos, later.header.previous);
@@ -588,6 +651,37 @@ impl LogReader<'_> {
         Ok(())
     }
 
+    /// Takes the messages of a frame that is damaged as far as they are whole. What else it says cannot be
+    /// known to be so.
+    fn take_readable(&mut self, number: u32, bytes: &[u8], at: usize) {
+        let frame = bytes.get(at..).unwrap_or_default();
+        let Some(header) = FrameHeader::read(frame, self.meta.store) else {
+            return;
+        };
+        let end = FRAME_HEADER + header.length as usize;
+        let mut rest = frame
+            .get(FRAME_HEADER..end.min(frame.len()))
+            .unwrap_or_default();
+        let mut offset = at + FRAME_HEADER;
+        while let Ok((tag, _, length)) = split(rest) {
+            let (record, behind) = rest.split_at(length);
+            if carries_message(tag)
+                && check(record).is_ok()
+                && let Ok(head) = head_of(record)
+            {
+                let place = Place {
+                    segment: number,
+                    offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                    length: u32::try_from(length).unwrap_or(u32::MAX),
+                };
+                // Its checksum is right and it cannot be read: then it is one of what cannot.
+                drop(self.log.apply(place, head));
+            }
+            offset += length;
+            rest = behind;
+        }
+    }
+
     /// Takes a sealed segment by its sidecar; false if it has to be read.
     fn by_sidecar(&mut self, number: u32) -> Result<bool, OpenError> {
         let Some((sealed, heads)) = sidecar::read(self.disk, self.layout, self.meta.store, number)
@@ -607,8 +701,8 @@ impl LogReader<'_> {
         let chain = (header.first_pos, header.previous);
         let fits = header.store == self.meta.store
             && header.format <= FORMAT
-            && header.number == u64::from(number)
-            && length >= sealed.used
+            && header.number == number
+            && length >= sealed.used.max(u64::from(header.size))
             && self.expected.is_none_or(|expected| expected == chain);
         if !fits {
             return Ok(false);
@@ -638,41 +732,14 @@ impl LogReader<'_> {
     }
 
     /// A frame was being written when the power failed. Nobody was told that it was there.
-    fn found_torn(&mut self, bytes: &[u8], end: usize) {
+    fn found_torn(&mut self, bytes: &[u8]) {
+        let end = usize::try_from(self.log.end).unwrap_or(usize::MAX);
         let rest = bytes.get(end..).unwrap_or_default();
         let torn = rest
             .iter()
             .rposition(|byte| *byte != 0)
             .map_or(0, |last| last + 1);
         self.log.torn_bytes = torn as u64;
-        self.torn = Some((end as u64, torn));
-    }
-
-    /// Makes the log what it was read as. It may have been read from what the system has not written yet: a
-    /// broker was killed and started again, and the power fails later. All of it is on the disk before
-    /// anything rests on it.
-    fn tidy(&mut self) -> Result<(), OpenError> {
-        let (root, dir) = (self.layout.root(), self.layout.log());
-        self.disk.sync_dir(root).map_err(OpenError::io(root))?;
-        for path in &self.left_over {
-            match self.disk.remove(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(OpenError::io(path)(error));
-                }
-                _ => {}
-            }
-        }
-        self.disk.sync_dir(&dir).map_err(OpenError::io(&dir))?;
-        let Some(file) = self.log.segments.get(&self.meta.last) else {
-            return Ok(());
-        };
-        let path = self.layout.segment(self.meta.last);
-        if let Some((end, torn)) = self.torn {
-            // Nothing of it is ever taken for something.
-            file.write_all_at(&vec![0; torn], end)
-                .map_err(OpenError::io(&path))?;
-        }
-        file.sync().map_err(OpenError::io(&path))
     }
 }
 
@@ -709,16 +776,19 @@ pub(super) fn meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> 
         }]));
     }
     let path = layout.meta();
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)
-        .map_err(std::io::Error::other)
-        .map_err(OpenError::io(&path))?;
     let meta = Meta {
-        store: StoreId(id),
+        store: fresh_id().map_err(OpenError::io(&path))?,
         generation: 0,
         first: 1,
         last: 0,
     };
     meta.write(disk, layout).map_err(OpenError::io(&path))?;
     Ok(meta)
+}
+
+/// An identity that no other store has.
+pub(super) fn fresh_id() -> std::io::Result<StoreId> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(std::io::Error::other)?;
+    Ok(StoreId(id))
 }
