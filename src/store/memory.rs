@@ -238,7 +238,7 @@ impl State {
         self.sessions.keys().copied().collect()
     }
 
-    fn count(&self, numbers: &mut Numbers) {
+    pub(super) fn count(&self, numbers: &mut Numbers) {
         let queues = || self.sessions.values().flat_map(|s| s.queue.values());
         numbers.queued = queues().count() as u64;
         numbers.queued_bytes = queues().map(|waiting| waiting.bytes() as u64).sum();

@@ -3,6 +3,8 @@
 mod basics;
 mod crash;
 mod damage;
+mod failure;
 mod faults;
+mod long;
 mod model;
 mod world;

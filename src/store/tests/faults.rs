@@ -125,7 +125,6 @@ struct Inner {
     crash_at: Option<(usize, When)>,
     dead: bool,
     refuse: Vec<(Call, io::ErrorKind)>,
-    refuse_at: Option<(usize, io::ErrorKind)>,
     read_most: usize,
 }
 
@@ -150,7 +149,6 @@ impl FaultDisk {
             crash_at: None,
             dead: false,
             refuse: Vec::new(),
-            refuse_at: None,
             read_most: usize::MAX,
         })))
     }
@@ -169,25 +167,19 @@ impl FaultDisk {
         self.0.lock().dead
     }
 
-    /// From now on nothing works.
-    pub(super) fn kill(&self) {
-        self.0.lock().dead = true;
-    }
-
     /// All calls of this kind are refused, until [`FaultDisk::allow`].
     pub(super) fn refuse(&self, call: Call, kind: io::ErrorKind) {
         self.0.lock().refuse.push((call, kind));
     }
 
-    /// The call with this number is refused.
-    pub(super) fn refuse_at(&self, step: usize, kind: io::ErrorKind) {
-        self.0.lock().refuse_at = Some((step, kind));
+    /// Reads give no more bytes than that.
+    pub(super) fn read_at_most(&self, bytes: usize) {
+        self.0.lock().read_most = bytes;
     }
 
     pub(super) fn allow(&self) {
         let mut inner = self.0.lock();
         inner.refuse.clear();
-        inner.refuse_at = None;
     }
 
     /// The broker was killed, and the machine was not: everything that was written is there.
@@ -276,14 +268,8 @@ impl FaultDisk {
             return Err(power_is_off());
         }
         let refused = inner.refuse.iter().find(|(kind, _)| *kind == call);
-        let refused = refused.map(|(_, kind)| *kind).or_else(|| {
-            inner
-                .refuse_at
-                .filter(|(at, _)| *at == number)
-                .map(|(_, kind)| kind)
-        });
-        if let Some(kind) = refused {
-            return Err(kind.into());
+        if let Some((_, kind)) = refused {
+            return Err((*kind).into());
         }
         let done = act(&mut inner);
         if crash == Some(When::After) {
