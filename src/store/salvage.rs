@@ -134,10 +134,10 @@ pub(super) fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenErro
         let go = || {
             disk.create_dir(&aside)?;
             let taken = disk.list(&aside)?;
-            let name = (0_u32..)
-                .map(|copy| format!("s0-{generation}{}", ".".repeat(copy as usize)))
-                .find(|name| !taken.contains(name))
-                .unwrap_or_default();
+            let mut name = format!("s0-{generation}");
+            while taken.contains(&name) {
+                name.push('x');
+            }
             disk.rename(&old.log(), &aside.join(name))?;
             disk.sync_dir(&aside)?;
             disk.sync_dir(layout.root())

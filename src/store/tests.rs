@@ -7,4 +7,5 @@ mod failure;
 mod faults;
 mod long;
 mod model;
+mod suite;
 mod world;

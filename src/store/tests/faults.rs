@@ -126,6 +126,8 @@ struct Inner {
     dead: bool,
     refuse: Vec<(Call, io::ErrorKind)>,
     read_most: usize,
+    /// Syncs wait.
+    held: bool,
 }
 
 /// See the module.
@@ -150,6 +152,7 @@ impl FaultDisk {
             dead: false,
             refuse: Vec::new(),
             read_most: usize::MAX,
+            held: false,
         })))
     }
 
@@ -167,9 +170,19 @@ impl FaultDisk {
         self.0.lock().dead
     }
 
+    /// From now on nothing works.
+    pub(super) fn kill(&self) {
+        self.0.lock().dead = true;
+    }
+
     /// All calls of this kind are refused, until [`FaultDisk::allow`].
     pub(super) fn refuse(&self, call: Call, kind: io::ErrorKind) {
         self.0.lock().refuse.push((call, kind));
+    }
+
+    /// Whether syncs wait.
+    pub(super) fn hold(&self, held: bool) {
+        self.0.lock().held = held;
     }
 
     /// Reads give no more bytes than that.
@@ -410,6 +423,9 @@ impl DiskFile for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
+        while self.disk.0.lock().held {
+            std::thread::yield_now();
+        }
         self.step(Call::Sync, |file| {
             file.synced.clone_from(&file.now);
             file.dirty.clear();
