@@ -453,7 +453,7 @@ fn directives_without_effect_say_what_they_mean_here() {
     );
     assert_eq!(
         loaded.settings.persistence.directory(),
-        std::path::Path::new("/var/lib/mosquitto/store")
+        Path::new("/var/lib/mosquitto/store")
     );
 }
 
