@@ -350,6 +350,8 @@ impl Client {
             }
             9 | 11 => self.handle_suback(id, packet, ledger),
             13 => {}
+            // It is told to stop, and says so.
+            14 if packet.body.first() == Some(&0x8B) => {}
             _ => self.wrong("it", packet, ledger),
         }
     }

@@ -81,8 +81,8 @@ impl Faults {
         self.0.get(&fault).map_or(0, |(number, _)| *number)
     }
 
-    pub(super) fn none(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn total(&self) -> u64 {
+        self.0.values().map(|(number, _)| number).sum()
     }
 
     /// Each kind with its number, on one line.

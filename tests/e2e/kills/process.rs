@@ -89,13 +89,24 @@ impl Contender {
 
 impl Process<'_> {
     /// SIGKILL, and its end.
-    pub(super) fn kill(mut self) {
-        match &mut self {
-            Process::Portcullis(broker) => {
-                broker.signal(Signal::SIGKILL);
-                broker.wait();
-            }
-            Process::Mosquitto(_) => {}
+    pub(super) fn kill(self) {
+        if let Process::Portcullis(broker) = &self {
+            broker.signal(Signal::SIGKILL);
+        }
+        self.wait();
+    }
+
+    /// Waits for its end, which the other one does not reach by itself.
+    pub(super) fn wait(mut self) {
+        if let Process::Portcullis(broker) = &mut self {
+            broker.wait();
+        }
+    }
+
+    /// SIGTERM, which lets it say goodbye.
+    pub(super) fn terminate(&self) {
+        if let Process::Portcullis(broker) = self {
+            broker.signal(Signal::SIGTERM);
         }
     }
 

@@ -43,6 +43,7 @@ struct Run<'a> {
     /// Clients whose session ends after a second, and when they were last known.
     mayflies: Vec<(String, Instant)>,
     kills: usize,
+    stops: usize,
 }
 
 pub(super) fn run(contender: Contender, rounds: usize, seed: u64) -> Ended {
@@ -56,8 +57,7 @@ pub(super) fn run(contender: Contender, rounds: usize, seed: u64) -> Ended {
     for round in 0..rounds {
         run.ledger.round = round;
         run.load(round, &mut process);
-        process.kill();
-        run.after_the_kill();
+        run.end(process);
         process = run.restart();
         run.look_at_retained();
         run.ledger.waiting();
@@ -88,6 +88,7 @@ impl<'a> Run<'a> {
             once,
             mayflies: Vec::new(),
             kills: 0,
+            stops: 0,
         }
     }
 
@@ -142,7 +143,20 @@ impl<'a> Run<'a> {
         let enough = |run: &mut Self| run.progress >= wished;
         self.until(Mood::Load, Instant::now() + longest, enough);
         assert!(process.is_running(), "it ended by itself");
-        self.kills += 1;
+    }
+
+    /// Nearly always SIGKILL; an orderly end must not lose anything either.
+    fn end(&mut self, process: Process<'_>) {
+        if self.contender == Contender::Portcullis && self.random.below(6) == 0 {
+            self.stops += 1;
+            process.terminate();
+            self.read_to_the_end();
+            process.wait();
+        } else {
+            self.kills += 1;
+            process.kill();
+            self.read_to_the_end();
+        }
     }
 
     fn mayfly(&mut self, round: usize) -> Actor {
@@ -154,7 +168,7 @@ impl<'a> Run<'a> {
     }
 
     /// What was sent before the end is read by everybody, and then they are alone.
-    fn after_the_kill(&mut self) {
+    fn read_to_the_end(&mut self) {
         for actor in &mut self.actors {
             while actor.client.is_there() {
                 actor.client.read(&mut self.ledger);
@@ -186,7 +200,7 @@ impl<'a> Run<'a> {
     /// all has come.
     fn look_at_retained(&mut self) {
         let floor = self.ledger.retained.floor();
-        let marker = format!("marker {}", self.kills);
+        let marker = format!("marker {} {}", self.kills, self.stops);
         let (mut eye, _) = Raw::hello(self.site.plain, &Hello::nameless(4, "eye"));
         eye.publish_with("k/marker", &marker, 1, 1, true, &[]);
         assert_eq!(eye.receive(), ack_packet(0x40, 1));
@@ -270,10 +284,11 @@ impl<'a> Run<'a> {
     fn ended(self) -> Ended {
         let counts = &self.ledger.counts;
         let line = format!(
-            "{:?}: {} kills, {} messages, acknowledged {} at QoS 1 and {} at QoS 2, {} deliveries ({} repeated at \
+            "{:?}: {} kills and {} stops, {} messages, acknowledged {} at QoS 1 and {} at QoS 2, {} deliveries ({} repeated at \
              QoS 1), {} sessions resumed: {}",
             self.contender,
             self.kills,
+            self.stops,
             counts.sent,
             counts.acknowledged[1],
             counts.acknowledged[2],
@@ -283,7 +298,7 @@ impl<'a> Run<'a> {
             self.ledger.faults.line()
         );
         eprintln!("{line}");
-        if !self.ledger.faults.none() {
+        if self.ledger.faults.total() > 0 {
             eprintln!("{}", self.ledger.faults.examples());
         }
         Ended {
