@@ -19,7 +19,7 @@ mod tests;
 
 use fault::Fault;
 use process::Contender;
-use rounds::run;
+use rounds::{End, run};
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -43,7 +43,19 @@ fn rounds(otherwise: usize) -> usize {
 #[test]
 #[ignore = "sessions do not outlive the broker yet"]
 fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
-    let ended = run(Contender::Portcullis, rounds(6), seed());
+    let ended = run(Contender::Portcullis, End::Kill, rounds(6), seed());
+    assert!(
+        ended.faults.total() == 0,
+        "{}\n{}",
+        ended.line,
+        ended.faults.examples()
+    );
+}
+
+/// That the clients and the count are right when the broker is.
+#[test]
+fn nothing_is_lost_when_every_connection_breaks() {
+    let ended = run(Contender::Portcullis, End::Break, 3, seed());
     assert!(
         ended.faults.total() == 0,
         "{}\n{}",
@@ -55,7 +67,7 @@ fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
 /// That the count sees: this broker writes its state once a second and acknowledges before.
 #[test]
 fn what_a_broker_loses_that_saves_every_second_is_seen() {
-    let ended = run(Contender::Mosquitto, rounds(2), seed());
+    let ended = run(Contender::Mosquitto, End::Kill, rounds(2), seed());
     for fault in [Fault::Lost1, Fault::Lost2, Fault::WillLost] {
         assert!(ended.faults.number(fault) > 0, "{fault:?}: {}", ended.line);
     }

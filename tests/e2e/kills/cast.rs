@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use mio::{Registry, Token};
 
 use super::client::Client;
-use super::ledger::{Due, Ledger, Purpose};
+use super::ledger::{Due, Ledger, Purpose, WILLS};
 use crate::hostile::Random;
 use crate::support::raw::Will;
 
@@ -218,7 +218,7 @@ fn publish_something(client: &mut Client, author: usize, name: &str, stage: &mut
 }
 
 /// Those who are there from the first round to the last.
-pub(super) fn company(ledger: &mut Ledger, wills: usize) -> Vec<Actor> {
+pub(super) fn company(ledger: &mut Ledger) -> Vec<Actor> {
     let mut actors = Vec::new();
     for (index, version) in [5, 4, 5, 4].into_iter().enumerate() {
         let name = format!("p{index}");
@@ -240,7 +240,7 @@ pub(super) fn company(ledger: &mut Ledger, wills: usize) -> Vec<Actor> {
         }
         actors.push(Actor::new(client, (taker.part)(), taker.slow));
     }
-    let number = ledger.sent(wills, "k/will/returning", 2, None, Purpose::Will(Due::No));
+    let number = ledger.sent(WILLS, "k/will/returning", 2, None, Purpose::Will(Due::No));
     let member = ledger.member("returning");
     let mut client = Client::new(5, "returning", 0, member);
     client.will = Some((number, Due::No));
@@ -254,15 +254,10 @@ pub(super) fn company(ledger: &mut Ledger, wills: usize) -> Vec<Actor> {
 }
 
 /// Those who come in this round only, and each leaves a will: at once, or after a second.
-pub(super) fn mortals(
-    ledger: &mut Ledger,
-    wills: usize,
-    member: usize,
-    round: usize,
-) -> [Actor; 2] {
+pub(super) fn mortals(ledger: &mut Ledger, member: usize, round: usize) -> [Actor; 2] {
     [(4, 2), (5, 1)].map(|(version, qos)| {
         let topic = format!("k/will/{qos}/{round}");
-        let number = ledger.sent(wills, &topic, qos, None, Purpose::Will(Due::Perhaps));
+        let number = ledger.sent(WILLS, &topic, qos, None, Purpose::Will(Due::Perhaps));
         let mut client = Client::new(version, &format!("mortal-{version}-{round}"), 0, member);
         client.hello.clean = version == 4;
         client.will = Some((number, Due::Yes));

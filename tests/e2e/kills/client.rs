@@ -288,10 +288,17 @@ impl Client {
         self.send(&bytes);
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    /// What has begun and is not at its end.
+    pub(super) fn open(&self) -> Option<String> {
         let settled = |wanted: &Wanted| matches!(wanted.wish, Wish::Held | Wish::Gone);
-        let nothing_open = self.outgoing.is_empty() && self.taken.is_empty();
-        nothing_open && self.answers.is_empty() && self.wanted.iter().all(settled)
+        let asked = self.wanted.iter().filter(|wanted| !settled(wanted)).count();
+        let sent = self.outgoing.len();
+        let taken = self.taken.len();
+        let open = !self.is_up() || sent + taken + asked + self.answers.len() > 0;
+        open.then(|| {
+            let (up, name) = (self.is_up(), &self.hello.client_id);
+            format!("{name} (connected: {up}): {sent} sent, {taken} taken, {asked} subscriptions")
+        })
     }
 
     // What comes.

@@ -37,8 +37,7 @@ struct Run<'a> {
     poll: Poll,
     events: Events,
     progress: usize,
-    /// The author of all wills, and the sessions of those who come once.
-    wills: usize,
+    /// The sessions of those who come once: nothing is owed to them.
     once: usize,
     /// Clients whose session ends after a second, and when they were last known.
     mayflies: Vec<(String, Instant)>,
@@ -46,19 +45,36 @@ struct Run<'a> {
     stops: usize,
 }
 
-pub(super) fn run(contender: Contender, rounds: usize, seed: u64) -> Ended {
+/// How a round ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The broker is killed.
+    Kill,
+    /// Every connection breaks, and the broker goes on.
+    Break,
+}
+
+pub(super) fn run(contender: Contender, end: End, rounds: usize, seed: u64) -> Ended {
     eprintln!("{contender:?}: {rounds} rounds with PORTCULLIS_KILL_SEED={seed}");
     let site = contender.site();
     let mut run = Run::new(contender, &site, seed);
     let mut process = contender.start(&site);
     run.until(Mood::Drain, Instant::now() + QUIET, |run| {
-        run.actors.iter().all(|actor| actor.client.is_idle())
+        run.actors.iter().all(|actor| actor.client.open().is_none())
     });
     for round in 0..rounds {
         run.ledger.round = round;
         run.load(round, &mut process);
-        run.end(process);
-        process = run.restart();
+        process = match end {
+            End::Kill => {
+                run.end(process);
+                run.restart()
+            }
+            End::Break => {
+                run.part();
+                process
+            }
+        };
         run.look_at_retained();
         run.ledger.waiting();
     }
@@ -71,10 +87,9 @@ pub(super) fn run(contender: Contender, rounds: usize, seed: u64) -> Ended {
 
 impl<'a> Run<'a> {
     fn new(contender: Contender, site: &'a Site, seed: u64) -> Self {
-        let mut ledger = Ledger::default();
-        let wills = ledger.author("will");
+        let mut ledger = Ledger::new();
         let once = ledger.member("those who come once");
-        let actors = company(&mut ledger, wills);
+        let actors = company(&mut ledger);
         Self {
             contender,
             site,
@@ -84,7 +99,6 @@ impl<'a> Run<'a> {
             poll: Poll::new().expect("a poll"),
             events: Events::with_capacity(256),
             progress: 0,
-            wills,
             once,
             mayflies: Vec::new(),
             kills: 0,
@@ -126,7 +140,7 @@ impl<'a> Run<'a> {
         for actor in &mut self.actors {
             actor.begin(&mut self.random);
         }
-        let more = mortals(&mut self.ledger, self.wills, self.once, round);
+        let more = mortals(&mut self.ledger, self.once, round);
         self.actors.extend(more);
         let mayfly = self.mayfly(round);
         self.actors.push(mayfly);
@@ -173,9 +187,20 @@ impl<'a> Run<'a> {
             while actor.client.is_there() {
                 actor.client.read(&mut self.ledger);
             }
+        }
+        self.part();
+    }
+
+    /// Nobody is connected any more, and who came for this round does not come back.
+    fn part(&mut self) {
+        for actor in &mut self.actors {
+            actor.client.vanish();
             if matches!(actor.part, Part::Once) {
                 actor.away_until = usize::MAX;
             }
+        }
+        if let Some((_, known)) = self.mayflies.last_mut() {
+            *known = Instant::now();
         }
     }
 
@@ -200,7 +225,7 @@ impl<'a> Run<'a> {
     /// all has come.
     fn look_at_retained(&mut self) {
         let floor = self.ledger.retained.floor();
-        let marker = format!("marker {} {}", self.kills, self.stops);
+        let marker = format!("marker {}", self.ledger.round);
         let (mut eye, _) = Raw::hello(self.site.plain, &Hello::nameless(4, "eye"));
         eye.publish_with("k/marker", &marker, 1, 1, true, &[]);
         assert_eq!(eye.receive(), ack_packet(0x40, 1));
@@ -240,6 +265,15 @@ impl<'a> Run<'a> {
         }
         self.drain();
         self.ledger.close();
+        for actor in self
+            .actors
+            .iter()
+            .filter(|actor| !matches!(actor.part, Part::Once))
+        {
+            if let Some(open) = actor.client.open() {
+                self.ledger.fault(Fault::Unfinished, || open);
+            }
+        }
         self.look_at_retained();
         for (name, known) in std::mem::take(&mut self.mayflies) {
             if known.elapsed() > LONG_GONE {
@@ -274,9 +308,8 @@ impl<'a> Run<'a> {
                 return false;
             }
             (first, looked) = (false, now);
-            let idle = |actor: &Actor| {
-                matches!(actor.part, Part::Once) || actor.client.is_idle() && actor.client.is_up()
-            };
+            let idle =
+                |actor: &Actor| matches!(actor.part, Part::Once) || actor.client.open().is_none();
             run.actors.iter().all(idle) && run.ledger.waiting() == 0
         });
     }

@@ -16,7 +16,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new();
         let author = ledger.author("p");
         let member = ledger.member("s");
         let mut story = Self {
