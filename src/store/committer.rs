@@ -10,9 +10,9 @@ use super::Standing;
 use super::Ticket;
 use super::compaction::Compaction;
 use super::encoding::{encode, item};
-use super::frame::{self, FRAME_HEADER, SEGMENT_HEADER};
+use super::frame::{self, FRAME_HEADER, MAX_FRAME_BYTES, SEGMENT_HEADER};
 use super::index::Place;
-use super::journal::{Segment, Shared, Waiting};
+use super::journal::{Segment, Shared, Waiting, weight};
 use super::reader::Job;
 use super::record::Record;
 use super::settings::SyncPolicy;
@@ -59,6 +59,7 @@ pub(super) struct Committer {
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer, jobs: Sender<Job>) -> Self {
         let now = Instant::now();
+        let empty = writer.file().is_none();
         Self {
             shared,
             writer,
@@ -69,7 +70,8 @@ impl Committer {
             last_sync: now,
             unsynced: false,
             last_commit: now,
-            settled: true,
+            // What was written last before a crash has no batch behind it either.
+            settled: empty,
             no_room_since: None,
         }
     }
@@ -80,7 +82,9 @@ impl Committer {
         loop {
             let work = self.wait();
             if self.shared.standing() == Standing::Failed {
-                // Nothing is taken any more; nothing that was is acknowledged.
+                // Nothing is taken any more; nothing that was is acknowledged. What is on the disk can be read.
+                self.left.clear();
+                self.pass_on(work.reads);
                 if work.closing {
                     return;
                 }
@@ -88,6 +92,8 @@ impl Committer {
             }
             let closing = work.closing;
             if let Err(error) = self.work(work) {
+                self.left.clear();
+                self.compaction = None;
                 self.shared.fail(error.to_string());
                 continue;
             }
@@ -159,19 +165,19 @@ impl Committer {
 
     fn work(&mut self, work: Work) -> io::Result<()> {
         self.left.extend(work.batches);
-        self.commit()?;
+        if let Err(error) = self.commit() {
+            self.pass_on(work.reads);
+            return Err(error);
+        }
         // What was handed over before them is found by them.
         if self.left.is_empty() {
-            for job in work.reads {
-                // The reader is there for as long as this thread.
-                drop(self.jobs.send(job));
-            }
+            self.pass_on(work.reads);
         } else if !work.reads.is_empty() {
             let mut waiting = self.shared.waiting.lock();
             let newer = std::mem::replace(&mut waiting.reads, work.reads);
             waiting.reads.extend(newer);
         }
-        if work.seal && self.writer.file().is_some() {
+        if work.seal && self.writer.has_frames() {
             self.roll(0)?;
         }
         let now = Instant::now();
@@ -188,25 +194,48 @@ impl Committer {
         self.look_for_compaction()
     }
 
+    fn pass_on(&self, reads: Vec<Job>) {
+        for job in reads {
+            // The reader is there for as long as this thread.
+            drop(self.jobs.send(job));
+        }
+    }
+
     /// Writes one frame of what is alive in the oldest segment and of what waits.
     fn commit(&mut self) -> io::Result<()> {
         let mut frame = std::mem::take(&mut self.frame);
         frame::begin(&mut frame);
         if let Some(compaction) = &mut self.compaction {
             let index = self.shared.index.lock();
-            compaction.slice(&index, &self.shared.clock, &mut frame)?;
+            let sliced = compaction.slice(&index, &self.shared.clock, &mut frame);
+            drop(index);
+            if let Err(error) = sliced {
+                if error.kind() == io::ErrorKind::InvalidData {
+                    // At the next start the segment itself is read, and its damage told or set aside.
+                    let sidecar = self.shared.layout.sidecar(compaction.segment);
+                    drop(self.shared.disk.remove(&sidecar));
+                }
+                return Err(error);
+            }
             let copied = frame.len() - FRAME_HEADER;
             let tally = &self.shared.tallies.bytes_compacted;
             tally.fetch_add(copied as u64, Ordering::Relaxed);
         }
         let mut ticket = None;
-        while frame.len() < FRAME_FULL
-            && let Some((number, records)) = self.left.pop_front()
-        {
+        while let Some((number, records)) = self.left.pop_front() {
+            // A large batch has a frame of its own: one that is too large could not be read again.
+            let bytes: usize = records.iter().map(weight).sum();
+            if frame.len() > FRAME_HEADER && frame.len() + bytes > FRAME_FULL {
+                self.left.push_front((number, records));
+                break;
+            }
             for record in &records {
                 encode(record, &self.shared.clock, &mut frame);
             }
             ticket = Some(number);
+        }
+        if frame.len() > FRAME_HEADER + MAX_FRAME_BYTES {
+            return Err(io::Error::other("a batch is too large to be kept"));
         }
         if frame.len() > FRAME_HEADER {
             self.write(&mut frame)?;

@@ -57,8 +57,11 @@ impl Compaction {
         let mut read = 0;
         while !self.is_done() && read < SLICE_READ && out.len() - begun < SLICE_COPIED {
             let bytes = self.next_frame()?;
-            let (_, payload) = frame(&bytes, self.store)
-                .ok_or_else(|| io::Error::other("a batch that was read before is damaged"))?;
+            // What is copied together is never much more than it was.
+            if out.len() > begun && out.len() - begun + bytes.len() > SLICE_READ {
+                break;
+            }
+            let (_, payload) = frame(&bytes, self.store).ok_or_else(|| self.damaged())?;
             let base = u32::try_from(self.at).unwrap_or(u32::MAX) + FRAME_HEADER_U32;
             let segment = self.segment;
             sidecar::walk(payload, base, |offset, length, head| {
@@ -73,7 +76,10 @@ impl Compaction {
                     .ok_or(WireError::Short)?;
                 keep(index, clock, place, head, record, out)
             })
-            .map_err(|error| io::Error::other(error.to_string()))?;
+            .map_err(|error| {
+                let text = format!("{}: {error}", self.damaged());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
             self.at += bytes.len() as u64;
             read += bytes.len();
         }
@@ -83,14 +89,22 @@ impl Compaction {
     fn next_frame(&self) -> io::Result<Vec<u8>> {
         let mut header = [0; FRAME_HEADER];
         self.file.read_at(&mut header, self.at)?;
-        let length = FrameHeader::read(&header).map_or(0, |header| header.length);
         let left = self.used.saturating_sub(self.at + FRAME_HEADER as u64);
-        if u64::from(length) > left {
-            return Err(io::Error::other("a batch that was read before is damaged"));
-        }
+        let length = FrameHeader::read(&header, self.store)
+            .map(|header| header.length)
+            .filter(|length| u64::from(*length) <= left)
+            .ok_or_else(|| self.damaged())?;
         let mut bytes = vec![0; FRAME_HEADER + length as usize];
         self.file.read_at(&mut bytes, self.at)?;
         Ok(bytes)
+    }
+
+    fn damaged(&self) -> io::Error {
+        let text = format!(
+            "segment {} at byte {}: a batch cannot be read",
+            self.segment, self.at
+        );
+        io::Error::new(io::ErrorKind::InvalidData, text)
     }
 }
 

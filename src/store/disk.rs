@@ -29,6 +29,7 @@ pub trait DiskFile: Send + Sync + Debug {
 /// Directories and names.
 pub trait Disk: Send + Sync + Debug {
     /// Makes a directory that only its owner may look into, and those above it. No error if it is there.
+    /// The names of those it makes are on the disk.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
@@ -89,10 +90,25 @@ impl DiskFile for File {
 
 impl Disk for FileSystem {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            self.create_dir(parent)?;
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+        match File::open(parent.unwrap_or(Path::new("."))) {
+            Ok(parent) => parent.sync_all(),
+            // A directory that may be written to and not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

@@ -663,7 +663,17 @@ pub(super) fn check(record: &[u8]) -> Result<(), WireError> {
     }
 }
 
-fn carries_message(tag: u8) -> bool {
+/// Whether this is a whole record that carries a message of the kind it should.
+pub(super) fn check_carrier(record: &[u8], is_will: bool) -> Result<(), WireError> {
+    let wanted = if is_will { WILL } else { PUBLISH };
+    let (tag, _, length) = split(record)?;
+    if tag != wanted || length != record.len() {
+        return Err(WireError::Field("kind"));
+    }
+    check(record)
+}
+
+pub(super) fn carries_message(tag: u8) -> bool {
     matches!(tag, PUBLISH | WILL)
 }
 

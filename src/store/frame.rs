@@ -5,9 +5,9 @@
 use super::wire::Reader;
 
 /// Bytes before a frame's records.
-pub(super) const FRAME_HEADER: usize = 48;
+pub(super) const FRAME_HEADER: usize = 52;
 /// The same, for places in a file.
-pub(super) const FRAME_HEADER_U32: u32 = 48;
+pub(super) const FRAME_HEADER_U32: u32 = 52;
 /// Largest payload of a frame: one message of the largest size MQTT has, and its records.
 pub(super) const MAX_FRAME_BYTES: usize = 300 << 20;
 /// Bytes at the front of a segment.
@@ -52,10 +52,25 @@ pub(super) struct FrameHeader {
     pub(super) crc: u32,
 }
 
+/// Bytes of a header in front of its two checksums.
+const FIELDS: usize = FRAME_HEADER - 8;
+
 impl FrameHeader {
-    /// Reads a header; `None` if there are too few bytes.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes.get(..FRAME_HEADER)?);
+    /// Reads a header; `None` if there is none of this store. It has a checksum of its own, which nobody can
+    /// make who does not know the store's identity: to look for a frame among what clients have sent is to
+    /// look at each byte once.
+    pub(super) fn read(bytes: &[u8], store: StoreId) -> Option<Self> {
+        let bytes = bytes.get(..FRAME_HEADER)?;
+        let mut reader = Reader::new(bytes);
+        let length = reader.u32().ok()?;
+        if length == 0 || length as usize > MAX_FRAME_BYTES {
+            return None;
+        }
+        reader.take(FIELDS - 4).ok()?;
+        if reader.u32().ok()? != crc32c::crc32c_append(store.seed(), bytes.get(..FIELDS)?) {
+            return None;
+        }
+        let mut reader = Reader::new(bytes);
         let header = Self {
             length: reader.u32().ok()?,
             shard: reader.u32().ok()?,
@@ -64,12 +79,15 @@ impl FrameHeader {
             durable: reader.u64().ok()?,
             time_ms: reader.u64().ok()?,
             previous: reader.u32().ok()?,
-            crc: reader.u32().ok()?,
+            crc: {
+                reader.u32().ok()?;
+                reader.u32().ok()?
+            },
         };
         Some(header)
     }
 
-    fn bytes(&self) -> [u8; FRAME_HEADER] {
+    fn bytes(&self, store: StoreId) -> [u8; FRAME_HEADER] {
         let mut bytes = [0; FRAME_HEADER];
         let fields = [
             &self.length.to_le_bytes()[..],
@@ -79,11 +97,13 @@ impl FrameHeader {
             &self.durable.to_le_bytes(),
             &self.time_ms.to_le_bytes(),
             &self.previous.to_le_bytes(),
-            &self.crc.to_le_bytes(),
         ];
         for (to, from) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
             *to = *from;
         }
+        let own = crc32c::crc32c_append(store.seed(), &bytes[..FIELDS]);
+        bytes[FIELDS..FIELDS + 4].copy_from_slice(&own.to_le_bytes());
+        bytes[FIELDS + 4..].copy_from_slice(&self.crc.to_le_bytes());
         bytes
     }
 }
@@ -104,24 +124,21 @@ pub(super) fn seal(out: &mut [u8], store: StoreId, header: FrameHeader) -> u32 {
     };
     header.crc = checksum(store, &header, out.get(FRAME_HEADER..).unwrap_or_default());
     if let Some(front) = out.get_mut(..FRAME_HEADER) {
-        front.copy_from_slice(&header.bytes());
+        front.copy_from_slice(&header.bytes(store));
     }
     header.crc
 }
 
 fn checksum(store: StoreId, header: &FrameHeader, payload: &[u8]) -> u32 {
-    let bytes = header.bytes();
+    let bytes = header.bytes(store);
     let crc = crc32c::crc32c_append(store.seed(), &bytes[..FRAME_HEADER - 4]);
     crc32c::crc32c_append(crc, payload)
 }
 
 /// The frame at the front of `bytes` with its records, if there is a whole one of this store.
 pub(super) fn frame(bytes: &[u8], store: StoreId) -> Option<(FrameHeader, &[u8])> {
-    let header = FrameHeader::read(bytes)?;
+    let header = FrameHeader::read(bytes, store)?;
     let length = usize::try_from(header.length).ok()?;
-    if length == 0 || length > MAX_FRAME_BYTES {
-        return None;
-    }
     let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + length)?;
     (checksum(store, &header, payload) == header.crc).then_some((header, payload))
 }
@@ -132,7 +149,9 @@ pub(super) struct SegmentHeader {
     pub(super) format: u32,
     pub(super) store: StoreId,
     pub(super) shard: u32,
-    pub(super) number: u64,
+    pub(super) number: u32,
+    /// Bytes that the file was made with: one that is shorter has lost its end.
+    pub(super) size: u32,
     /// Number of its first frame.
     pub(super) first_pos: u64,
     /// Checksum of the last frame of the segment before.
@@ -150,6 +169,7 @@ impl SegmentHeader {
             &self.store.0,
             &self.shard.to_le_bytes(),
             &self.number.to_le_bytes(),
+            &self.size.to_le_bytes(),
             &self.first_pos.to_le_bytes(),
             &self.previous.to_le_bytes(),
             &self.time_ms.to_le_bytes(),
@@ -177,7 +197,8 @@ impl SegmentHeader {
             format: reader.u32().ok()?,
             store: StoreId(reader.take(16).ok()?.try_into().ok()?),
             shard: reader.u32().ok()?,
-            number: reader.u64().ok()?,
+            number: reader.u32().ok()?,
+            size: reader.u32().ok()?,
             first_pos: reader.u64().ok()?,
             previous: reader.u32().ok()?,
             time_ms: reader.u64().ok()?,

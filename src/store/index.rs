@@ -268,13 +268,11 @@ impl Index {
     }
 
     fn released(&mut self, key: SessionKey, seq: Seq, id: PacketId, segment: u32) {
-        let replaying = self.replaying;
+        // The message may not be in the queue: it is not written again once it is released, and what is read
+        // again must come to what it came to the first time.
         let Some(session) = self.session(key) else {
             return;
         };
-        if !replaying && !session.queue.contains_key(&seq) {
-            return;
-        }
         let entry = Entry {
             unit_or_segment: segment,
             packet_id: Some(id),
@@ -518,16 +516,12 @@ impl Index {
         }
     }
 
-    /// Places of everything that has one.
-    pub(super) fn places(&self) -> Vec<Place> {
-        let of_sessions = self.sessions.values().flat_map(|session| {
-            let places = session.subscriptions.values().copied();
-            session.facts.into_iter().chain(places)
-        });
+    /// Places of all records with messages, and whether it is a will.
+    pub(super) fn places(&self) -> Vec<(Place, bool)> {
         let of_units = self.units.iter().filter(|unit| unit.references > 0);
-        let mut places: Vec<Place> = of_sessions
-            .chain(of_units.map(|unit| unit.place))
-            .chain(self.wills.values().map(|will| will.place))
+        let mut places: Vec<(Place, bool)> = of_units
+            .map(|unit| (unit.place, false))
+            .chain(self.wills.values().map(|will| (will.place, true)))
             .collect();
         places.sort_unstable();
         places

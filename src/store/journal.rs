@@ -71,8 +71,8 @@ pub(super) struct Shared {
     notify: Notify,
 }
 
-/// Called after each commit, and when the store fails.
-pub type Wake = Box<dyn Fn() + Send + Sync>;
+/// Called after each commit, and when the store fails, with the last ticket that is done.
+pub type Wake = Box<dyn Fn(Ticket) + Send + Sync>;
 
 struct Notify(Wake);
 
@@ -105,7 +105,7 @@ impl Shared {
         drop(failure);
         self.standing
             .store(Standing::Failed as u8, Ordering::Release);
-        (self.notify.0)();
+        (self.notify.0)(self.committed.load(Ordering::Acquire));
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -134,7 +134,7 @@ impl Shared {
 
     pub(super) fn commit_done(&self, ticket: Ticket) {
         self.committed.store(ticket, Ordering::Release);
-        (self.notify.0)();
+        (self.notify.0)(ticket);
     }
 
     /// After the queue was emptied.
@@ -169,12 +169,11 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenError> {
         let layout = Layout::new(&settings.directory);
         let lock = recovery::lock(&*disk, &layout)?;
-        let (meta, mut log, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (opened, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (meta, mut log, recovered) = opened;
         let layout = layout.of(&meta);
-        let recovered = log.recovered(&layout)?;
-        if !log.damages.is_empty() {
-            return Err(OpenError::Damaged(log.damages));
-        }
+        log.tidy(&*disk, &layout, &meta)?;
+        super::salvage::set_aside(&*disk, &layout)?;
         let mut segments = BTreeMap::new();
         for (number, file) in &log.segments {
             let path = layout.segment(*number);
@@ -194,7 +193,7 @@ impl Journal {
             heads: std::mem::take(&mut log.heads),
         };
         let torn_bytes = log.torn_bytes;
-        let next_session = log.greatest_key() + 1;
+        let next_session = log.greatest_key().saturating_add(1);
         let writer = Writer::new(
             Arc::clone(&disk),
             layout.clone(),
@@ -259,31 +258,49 @@ impl Drop for Journal {
     }
 }
 
+type Opened = (Meta, recovery::Log, Recovered);
+
 fn read(
     settings: &StoreSettings,
     disk: &Arc<dyn Disk>,
     layout: &Layout,
     now: Instant,
     wall_ms: u64,
-) -> Result<(Meta, recovery::Log, Vec<Damage>), OpenError> {
+) -> Result<(Opened, Vec<Damage>), OpenError> {
     let strict = || {
         let meta = recovery::meta(&**disk, layout)?;
         let layout = layout.of(&meta);
-        let log = recovery::read(&**disk, &layout, &meta, Reading::Strict, now, wall_ms)?;
+        let mut log = recovery::read(&**disk, &layout, &meta, Reading::Strict, now, wall_ms)?;
+        let recovered = log.recovered(&layout)?;
         if log.damages.is_empty() {
-            Ok((meta, log))
+            Ok((meta, log, recovered))
         } else {
             Err(OpenError::Damaged(log.damages))
         }
     };
     match strict() {
-        Ok((meta, log)) => Ok((meta, log, Vec::new())),
-        Err(OpenError::Damaged(damages)) if settings.on_damage == OnDamage::Quarantine => {
-            super::salvage::in_place(settings, disk, layout, now, wall_ms)?;
-            let (meta, log) = strict()?;
-            Ok((meta, log, damages))
+        Ok(opened) => Ok((opened, Vec::new())),
+        Err(OpenError::Damaged(mut damages)) if settings.on_damage == OnDamage::Quarantine => {
+            let more = super::salvage::in_place(settings, disk, layout, now, wall_ms)?;
+            for damage in more {
+                if !damages.contains(&damage) {
+                    damages.push(damage);
+                }
+            }
+            Ok((strict()?, damages))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A thread that panics leaves nobody waiting for it.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the store has panicked");
+        }
     }
 }
 
@@ -292,15 +309,22 @@ fn start(shared: &Arc<Shared>, writer: Writer) -> io::Result<Vec<JoinHandle<()>>
     let for_reader = Arc::clone(shared);
     let reader = std::thread::Builder::new()
         .name("store-read".into())
-        .spawn(move || reader::run(&for_reader, &from))?;
+        .spawn(move || {
+            let _guard = Guard(Arc::clone(&for_reader));
+            reader::run(&for_reader, &from);
+        })?;
+    let for_committer = Arc::clone(shared);
     let committer = Committer::new(Arc::clone(shared), writer, jobs);
     let committer = std::thread::Builder::new()
         .name("store-commit".into())
-        .spawn(move || committer.run())?;
+        .spawn(move || {
+            let _guard = Guard(for_committer);
+            committer.run();
+        })?;
     Ok(vec![committer, reader])
 }
 
-fn weight(record: &Record) -> usize {
+pub(super) fn weight(record: &Record) -> usize {
     match record {
         Record::Publish { message, .. } => message.size_bytes(),
         Record::Will { will, .. } => will.message.size_bytes(),
@@ -319,6 +343,10 @@ impl Store for Journal {
         let mut waiting = self.shared.waiting.lock();
         waiting.next += 1;
         let ticket = waiting.next;
+        if waiting.closing || self.shared.standing() == Standing::Failed {
+            // Nobody would ever take it.
+            return ticket;
+        }
         waiting.records += batch.records.len();
         waiting.bytes += bytes;
         let is_crowded = waiting.records > CROWDED_RECORDS || waiting.bytes > CROWDED_BYTES;

@@ -29,6 +29,18 @@ impl Layout {
         }
     }
 
+    /// The same store with another of its logs.
+    pub(super) fn of_generation(&self, generation: u32) -> Self {
+        Self {
+            root: self.root.clone(),
+            generation,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     pub(super) fn root(&self) -> &Path {
         &self.root
     }

@@ -13,6 +13,7 @@ mod frame;
 mod index;
 mod journal;
 mod layout;
+mod memory;
 mod reader;
 mod record;
 mod recovery;
@@ -29,6 +30,7 @@ pub use clock::Clock;
 pub use error::{Damage, OpenError};
 pub use index::IndexCounts;
 pub use journal::{Journal, Wake};
+pub use memory::Memory;
 pub use record::{
     QueuedMessage, Receiver, Record, Recovered, RecoveredSession, Seq, SessionFacts, SessionKey,
     Stage, StoredMessage, StoredWill,

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use super::disk::DiskFile;
 use super::encoding::MessageReader;
 use super::frame::StoreId;
 use super::index::Place;
 use super::journal::Shared;
-use super::record::StoredMessage;
+use super::record::{Seq, Stage, StoredMessage};
 use super::recovery::read_record;
 use super::sidecar;
 use super::writer::Full;
@@ -49,26 +50,25 @@ pub(super) fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>) {
 }
 
 fn page(shared: &Shared, query: &Query) -> Page {
-    let (from, to) = (query.from, query.to);
-    let found = shared
-        .index
-        .lock()
-        .page(query.session, from, to, query.most_messages + 1);
+    let found = find(shared, query);
     let mut messages = MessageReader::new(shared.clock);
     let mut page = Page {
-        to,
+        to: query.to,
         ..Page::default()
     };
     let mut bytes = 0;
-    for (number, (seq, stage, place)) in found.into_iter().enumerate() {
+    for (number, (seq, stage, place, file)) in found.into_iter().enumerate() {
         // One is always read, however large.
         let is_full = number > 0 && bytes + place.length as usize > query.most_bytes;
         if number == query.most_messages || is_full {
-            page.to = seq - 1;
+            page.to = seq.saturating_sub(1);
             break;
         }
         bytes += place.length as usize;
-        match read(shared, place) {
+        let record = file
+            .ok_or_else(|| std::io::Error::other("the segment is not there"))
+            .and_then(|file| read_record(&*file, place));
+        match record {
             Ok(record) => match messages.delivery(&record, query.session, seq) {
                 Ok(delivery) => page.messages.push(StoredMessage {
                     seq,
@@ -90,13 +90,22 @@ fn unreadable(shared: &Shared, page: &mut Page, seq: u64, place: Place, error: &
     page.unreadable.push((seq, text));
 }
 
-fn read(shared: &Shared, place: Place) -> std::io::Result<Vec<u8>> {
-    let file = shared
-        .segments
-        .lock()
-        .get(&place.segment)
-        .map(|segment| Arc::clone(&segment.file));
-    // A segment may go between the two locks; what held was copied, and is asked for again.
-    let file = file.ok_or_else(|| std::io::Error::other("the segment was removed"))?;
-    read_record(&*file, place)
+type Found = (Seq, Stage, Place, Option<Arc<dyn DiskFile>>);
+
+/// Where the messages are. The files are taken while the index is locked: a segment goes only after the index
+/// was told that all of it stands elsewhere, and one that is open can be read even then.
+fn find(shared: &Shared, query: &Query) -> Vec<Found> {
+    let most = query.most_messages.saturating_add(1);
+    let index = shared.index.lock();
+    let found = index.page(query.session, query.from, query.to, most);
+    let segments = shared.segments.lock();
+    let file = |place: Place| {
+        segments
+            .get(&place.segment)
+            .map(|known| Arc::clone(&known.file))
+    };
+    found
+        .into_iter()
+        .map(|(seq, stage, place)| (seq, stage, place, file(place)))
+        .collect()
 }

@@ -108,7 +108,8 @@ pub enum Record {
         /// Which message.
         seq: Seq,
     },
-    /// A session, new or with other facts.
+    /// A session, new or with other facts. It is the first that is told of a session apart from its will, and
+    /// is not told any more once it has ended.
     Session {
         /// Which session.
         session: SessionKey,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,14 +12,16 @@ use crate::message::Subscription;
 
 use super::clock::Clock;
 use super::disk::{Disk, DiskFile};
-use super::encoding::{Item, MessageReader, WillTimes, item};
+use super::encoding::{
+    Item, MessageReader, WillTimes, carries_message, check, head_of, item, split,
+};
 use super::error::{Damage, OpenError};
 use super::frame::{
     self, FORMAT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, StoreId,
 };
 use super::index::{Index, Place};
 use super::layout::{Layout, Meta};
-use super::record::{Recovered, RecoveredSession, SessionFacts, SessionKey, StoredWill};
+use super::record::{Record, Recovered, RecoveredSession, SessionFacts, SessionKey, StoredWill};
 use super::sidecar::{self, Sealed};
 use super::wire::WireError;
 
@@ -57,6 +59,8 @@ pub(super) struct Log {
     pub(super) torn_bytes: u64,
     /// What could not be read.
     pub(super) damages: Vec<Damage>,
+    /// Files that a crash left, of which nothing is needed.
+    left_over: Vec<PathBuf>,
 }
 
 /// A frame that stands at an offset of its segment.
@@ -105,23 +109,37 @@ impl Scan {
     }
 }
 
-/// The first frame behind `from` with a number above `pos`, wherever it begins.
-fn later_frame(bytes: &[u8], store: StoreId, from: usize, pos: u64) -> Option<FrameAt> {
-    (from..bytes.len()).find_map(|offset| {
-        let rest = bytes.get(offset..)?;
-        let header = FrameHeader::read(rest)?;
-        let plausible = header.length > 0
-            && header.shard == 0
-            && header.epoch == 0
-            && header.pos >= pos
-            && header.durable < header.pos
-            && (header.length as usize) <= rest.len();
-        if !plausible {
-            return None;
+/// What stands behind a place where no frame does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Later {
+    first: Option<FrameAt>,
+    /// The highest number that any of them knows to be on the disk.
+    durable: u64,
+}
+
+/// Looks for frames behind `from` with numbers from `pos` on, wherever they begin.
+fn later_frames(bytes: &[u8], store: StoreId, from: usize, pos: u64) -> Later {
+    let mut later = Later::default();
+    let mut at = from;
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > FRAME_HEADER) {
+        if rest.starts_with(&[0; 4]) {
+            // No frame begins with four zeros; most of what is not in use is nothing else.
+            let Some(next) = rest.iter().position(|byte| *byte != 0) else {
+                break;
+            };
+            at += next - 3;
+            continue;
         }
-        let (header, _) = frame::frame(rest, store)?;
-        Some(FrameAt { offset, header })
-    })
+        match frame::frame(rest, store) {
+            Some((header, payload)) if header.pos >= pos => {
+                later.first.get_or_insert(FrameAt { offset: at, header });
+                later.durable = later.durable.max(header.durable);
+                at += FRAME_HEADER + payload.len();
+            }
+            _ => at += 1,
+        }
+    }
+    later
 }
 
 /// Whether to go on behind what cannot be read.
@@ -183,6 +201,7 @@ impl Log {
             heads: Vec::new(),
             torn_bytes: 0,
             damages: Vec::new(),
+            left_over: Vec::new(),
         }
     }
 
@@ -199,15 +218,20 @@ impl Log {
     }
 
     fn told(&mut self, key: SessionKey) -> &mut Told {
-        self.greatest_key = self.greatest_key.max(key.0.get());
+        self.seen(key);
         self.told.entry(key).or_default()
+    }
+
+    /// A number that was given out once, whatever is said of it.
+    fn seen(&mut self, key: SessionKey) {
+        self.greatest_key = self.greatest_key.max(key.0.get());
     }
 
     fn tell(&mut self, item: Item) {
         match item {
             Item::Session(key, facts) => self.told(key).facts = Some(facts),
             Item::SessionEnd(key) => {
-                self.greatest_key = self.greatest_key.max(key.0.get());
+                self.seen(key);
                 self.told.remove(&key);
             }
             Item::Subscribe(key, subscription) => {
@@ -224,15 +248,20 @@ impl Log {
                 self.told(key).received.remove(&id);
             }
             Item::Will(key, times) => {
-                self.greatest_key = self.greatest_key.max(key.0.get());
+                self.seen(key);
                 self.wills.insert(key, times);
             }
             Item::Publish { targets, .. } => {
                 for target in targets {
-                    self.greatest_key = self.greatest_key.max(target.session.0.get());
+                    self.seen(target.session);
                 }
             }
-            _ => {}
+            Item::Sent(key, ..)
+            | Item::Released(key, ..)
+            | Item::Done(key, _)
+            | Item::WillArmed(key, _)
+            | Item::WillDone(key) => self.seen(key),
+            Item::Unretain(_) | Item::Alive => {}
         }
     }
 
@@ -287,6 +316,63 @@ impl Log {
         Ok(recovered)
     }
 
+    /// What is known of sessions, as records.
+    pub(super) fn sessions(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (session, told) in &self.told {
+            let session = *session;
+            let Some(facts) = told
+                .facts
+                .clone()
+                .filter(|_| self.index.has_session(session))
+            else {
+                continue;
+            };
+            records.push(Record::Session { session, facts });
+            records.extend(told.subscriptions.values().map(|subscription| {
+                let subscription = Box::new(subscription.clone());
+                Record::Subscribe {
+                    session,
+                    subscription,
+                }
+            }));
+        }
+        records
+    }
+
+    /// Makes the log what it was read as. It may have been read from what the system has not written yet: a
+    /// broker was killed and started again, and the power fails later. All of it is on the disk before
+    /// anything rests on it.
+    pub(super) fn tidy(
+        &self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        meta: &Meta,
+    ) -> Result<(), OpenError> {
+        let (root, dir) = (layout.root(), layout.log());
+        disk.create_dir(&dir).map_err(OpenError::io(&dir))?;
+        disk.sync_dir(root).map_err(OpenError::io(root))?;
+        for path in &self.left_over {
+            match disk.remove(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(OpenError::io(path)(error));
+                }
+                _ => {}
+            }
+        }
+        disk.sync_dir(&dir).map_err(OpenError::io(&dir))?;
+        let Some(file) = self.segments.get(&meta.last) else {
+            return Ok(());
+        };
+        let path = layout.segment(meta.last);
+        if let Ok(torn @ 1..) = usize::try_from(self.torn_bytes) {
+            // Nothing of it is ever taken for something.
+            file.write_all_at(&vec![0; torn], self.end)
+                .map_err(OpenError::io(&path))?;
+        }
+        file.sync().map_err(OpenError::io(&path))
+    }
+
     fn damaged(&mut self, layout: &Layout, place: Place, error: &WireError) {
         self.damages.push(Damage {
             file: layout.segment(place.segment),
@@ -338,10 +424,18 @@ impl LogReader<'_> {
         self.disk.open(&path).map_err(OpenError::io(&path))
     }
 
-    /// Opens the segments there must be; what a crash left over before the first and behind the last goes.
+    /// Opens the segments there must be, and finds what a crash left over before the first and behind the last.
     fn find_segments(&mut self) -> Result<(), OpenError> {
         let dir = self.layout.log();
-        let names = self.disk.list(&dir).map_err(OpenError::io(&dir))?;
+        let names = match self.disk.list(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(OpenError::io(&dir))?,
+        };
+        for number in names.iter().filter_map(|name| Layout::number(name, "idx")) {
+            if !(self.meta.first..self.meta.last).contains(&number) {
+                self.log.left_over.push(self.layout.sidecar(number));
+            }
+        }
         for number in names.iter().filter_map(|name| Layout::number(name, "seg")) {
             if (self.meta.first..=self.meta.last).contains(&number) {
                 let file = self.open(number)?;
@@ -352,7 +446,7 @@ impl LogReader<'_> {
             if number > self.meta.last {
                 let bytes = self.bytes(number)?;
                 let beyond = number - self.meta.last > 1;
-                if beyond || later_frame(&bytes, self.meta.store, 0, 0).is_some() {
+                if beyond || later_frames(&bytes, self.meta.store, 0, 0).first.is_some() {
                     self.damage(&path, 0, None, "META does not know of this segment");
                     if self.reading == Reading::Salvage {
                         let file = self.open(number)?;
@@ -361,9 +455,7 @@ impl LogReader<'_> {
                     continue;
                 }
             }
-            if self.reading == Reading::Strict {
-                self.disk.remove(&path).map_err(OpenError::io(&path))?;
-            }
+            self.log.left_over.push(path);
         }
         for number in self.meta.first..=self.meta.last {
             if !self.log.segments.contains_key(&number) {
@@ -434,7 +526,7 @@ impl LogReader<'_> {
             });
         }
         let chain = (header.first_pos, header.previous);
-        if header.store != store || header.number != u64::from(number) {
+        if header.store != store || header.number != number {
             self.damage(
                 &path,
                 0,
@@ -449,6 +541,10 @@ impl LogReader<'_> {
                 pos,
                 "batches are missing in front of this segment",
             );
+        }
+        if bytes.len() < header.size as usize {
+            let what = format!("it ends here, and was made with {} bytes", header.size);
+            self.damage(&path, bytes.len(), None, what);
         }
         let (mut pos, mut previous, mut at) = (chain.0, chain.1, SEGMENT_HEADER);
         self.log.heads.clear();
@@ -469,13 +565,16 @@ impl LogReader<'_> {
                 return Ok(());
             };
             // What follows a batch that was synced was written later.
-            let later = later_frame(&bytes, store, scan.end, pos);
-            let is_torn = later.is_none_or(|later| later.header.durable < pos);
-            if is_last && is_torn {
-                return self.cut(number, &bytes, scan.end);
+            let later = later_frames(&bytes, store, scan.end, pos);
+            if is_last && later.durable < pos {
+                self.found_torn(&bytes);
+                return Ok(());
             }
             self.damage(&path, scan.end, Some(pos), problem);
-            match later {
+            if self.reading == Reading::Salvage {
+                self.take_readable(number, &bytes, scan.end);
+            }
+            match later.first {
                 Some(later) if self.reading == Reading::Salvage => {
                     (at, pos, previous) = (later.offset, later.header.pos, later.header.previous);
                 }
@@ -506,7 +605,7 @@ impl LogReader<'_> {
 
     /// Everything readable of a segment whose beginning is not.
     fn salvage(&mut self, number: u32, bytes: &[u8], mut at: usize) -> Result<(), OpenError> {
-        while let Some(found) = later_frame(bytes, self.meta.store, at, 0) {
+        while let Some(found) = later_frames(bytes, self.meta.store, at, 0).first {
             let (pos, previous) = (found.header.pos, found.header.previous);
             let scan = Scan::from(bytes, self.meta.store, found.offset, pos, previous);
             self.take(number, bytes, &scan)?;
@@ -552,6 +651,37 @@ impl LogReader<'_> {
         Ok(())
     }
 
+    /// Takes the messages of a frame that is damaged as far as they are whole. What else it says cannot be
+    /// known to be so.
+    fn take_readable(&mut self, number: u32, bytes: &[u8], at: usize) {
+        let frame = bytes.get(at..).unwrap_or_default();
+        let Some(header) = FrameHeader::read(frame, self.meta.store) else {
+            return;
+        };
+        let end = FRAME_HEADER + header.length as usize;
+        let mut rest = frame
+            .get(FRAME_HEADER..end.min(frame.len()))
+            .unwrap_or_default();
+        let mut offset = at + FRAME_HEADER;
+        while let Ok((tag, _, length)) = split(rest) {
+            let (record, behind) = rest.split_at(length);
+            if carries_message(tag)
+                && check(record).is_ok()
+                && let Ok(head) = head_of(record)
+            {
+                let place = Place {
+                    segment: number,
+                    offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                    length: u32::try_from(length).unwrap_or(u32::MAX),
+                };
+                // Its checksum is right and it cannot be read: then it is one of what cannot.
+                drop(self.log.apply(place, head));
+            }
+            offset += length;
+            rest = behind;
+        }
+    }
+
     /// Takes a sealed segment by its sidecar; false if it has to be read.
     fn by_sidecar(&mut self, number: u32) -> Result<bool, OpenError> {
         let Some((sealed, heads)) = sidecar::read(self.disk, self.layout, self.meta.store, number)
@@ -571,8 +701,8 @@ impl LogReader<'_> {
         let chain = (header.first_pos, header.previous);
         let fits = header.store == self.meta.store
             && header.format <= FORMAT
-            && header.number == u64::from(number)
-            && length >= sealed.used
+            && header.number == number
+            && length >= sealed.used.max(u64::from(header.size))
             && self.expected.is_none_or(|expected| expected == chain);
         if !fits {
             return Ok(false);
@@ -601,23 +731,15 @@ impl LogReader<'_> {
         Ok(true)
     }
 
-    /// A frame was being written when the power failed. Nobody was told that it was there: it is overwritten
-    /// with zeros, so that nothing of it is ever taken for something.
-    fn cut(&mut self, number: u32, bytes: &[u8], end: usize) -> Result<(), OpenError> {
+    /// A frame was being written when the power failed. Nobody was told that it was there.
+    fn found_torn(&mut self, bytes: &[u8]) {
+        let end = usize::try_from(self.log.end).unwrap_or(usize::MAX);
         let rest = bytes.get(end..).unwrap_or_default();
         let torn = rest
             .iter()
             .rposition(|byte| *byte != 0)
             .map_or(0, |last| last + 1);
         self.log.torn_bytes = torn as u64;
-        if self.reading == Reading::Salvage {
-            return Ok(());
-        }
-        let path = self.layout.segment(number);
-        let file = self.open(number)?;
-        file.write_all_at(&vec![0; torn], end as u64)
-            .and_then(|()| file.sync())
-            .map_err(OpenError::io(&path))
     }
 }
 
@@ -654,16 +776,19 @@ pub(super) fn meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> 
         }]));
     }
     let path = layout.meta();
-    let mut id = [0; 16];
-    getrandom::fill(&mut id)
-        .map_err(std::io::Error::other)
-        .map_err(OpenError::io(&path))?;
     let meta = Meta {
-        store: StoreId(id),
+        store: fresh_id().map_err(OpenError::io(&path))?,
         generation: 0,
         first: 1,
         last: 0,
     };
     meta.write(disk, layout).map_err(OpenError::io(&path))?;
     Ok(meta)
+}
+
+/// An identity that no other store has.
+pub(super) fn fresh_id() -> std::io::Result<StoreId> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(std::io::Error::other)?;
+    Ok(StoreId(id))
 }

@@ -1,14 +1,16 @@
 //! A new log out of what can be read of a damaged one.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::compaction::keep;
 use super::disk::Disk;
-use super::encoding::{encode, head_of};
+use super::encoding::{check_carrier, encode, head_of};
 use super::error::{Damage, OpenError};
 use super::frame::{self, FRAME_HEADER, SEGMENT_HEADER, SegmentHeader, StoreId};
+use super::index::Place;
 use super::layout::{Layout, Meta};
 use super::record::Record;
 use super::recovery::{self, Log, Reading, read_record};
@@ -18,6 +20,33 @@ use super::writer::{End, Writer};
 /// A frame of the new log takes no more once it holds so much.
 const FRAME_FULL: usize = 512 << 10;
 
+/// Generations of logs that are there.
+fn generations(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u32>, OpenError> {
+    let root = layout.root();
+    let names = disk.list(root).map_err(OpenError::io(root))?;
+    let mut generations: Vec<u32> = names
+        .iter()
+        .filter_map(|name| match name.strip_prefix("s0")? {
+            "" => Some(0),
+            number => number.strip_prefix('-')?.parse().ok(),
+        })
+        .collect();
+    generations.sort_unstable();
+    Ok(generations)
+}
+
+fn segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u32>, OpenError> {
+    let dir = layout.log();
+    let names = match disk.list(&dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(OpenError::io(&dir))?,
+    };
+    let numbers = names.iter().filter_map(|name| Layout::number(name, "seg"));
+    let mut numbers: Vec<u32> = numbers.collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// What `META` says, or would say if it could be read.
 fn salvaged_meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> {
     match Meta::read(disk, layout) {
@@ -25,35 +54,30 @@ fn salvaged_meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> {
         Ok(None) | Err(OpenError::Damaged(_)) => {}
         Err(error) => return Err(error),
     }
-    let root = layout.root();
-    let names = disk.list(root).map_err(OpenError::io(root))?;
-    let generation = names
-        .iter()
-        .filter(|name| *name == "s0" || name.starts_with("s0-"))
-        .filter_map(|name| name.get(3..).unwrap_or("0").parse().ok())
-        .max()
-        .unwrap_or(0);
     let mut meta = Meta {
         store: StoreId([0; 16]),
-        generation,
+        generation: 0,
         first: 1,
         last: 0,
     };
-    let layout = layout.of(&meta);
-    let dir = layout.log();
-    let names = disk.list(&dir).map_err(OpenError::io(&dir))?;
-    let mut numbers: Vec<u32> = names
-        .iter()
-        .filter_map(|name| Layout::number(name, "seg"))
-        .collect();
-    numbers.sort_unstable();
-    if let (Some(first), Some(last)) = (numbers.first(), numbers.last()) {
+    // Of two the later one is a copy that was not completed, or one that was and has not been used yet.
+    for generation in generations(disk, layout)? {
+        meta.generation = generation;
+        let layout = layout.of(&meta);
+        let numbers = segments(disk, &layout)?;
+        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+            continue;
+        };
         (meta.first, meta.last) = (*first, *last);
+        let store = numbers
+            .iter()
+            .find_map(|number| store_of(disk, &layout.segment(*number)));
+        meta.store = match store {
+            Some(store) => store,
+            None => recovery::fresh_id().map_err(OpenError::io(&layout.log()))?,
+        };
+        break;
     }
-    let store = numbers
-        .iter()
-        .find_map(|number| store_of(disk, &layout.segment(*number)));
-    meta.store = store.unwrap_or(meta.store);
     Ok(meta)
 }
 
@@ -77,15 +101,15 @@ pub(super) fn read(
 }
 
 /// Puts a log in the place of the store's own that holds what can be read of it, and sets the old one aside.
-/// Until `META` names the new one the old one holds.
+/// Until `META` names the new one the old one holds. Gives what cannot be read.
 pub(super) fn in_place(
     settings: &StoreSettings,
     disk: &Arc<dyn Disk>,
     layout: &Layout,
     now: Instant,
     wall_ms: u64,
-) -> Result<(), OpenError> {
-    let (old, log) = read(&**disk, layout, now, wall_ms)?;
+) -> Result<Vec<Damage>, OpenError> {
+    let (old, mut log) = read(&**disk, layout, now, wall_ms)?;
     let new = Meta {
         generation: old.generation + 1,
         first: 1,
@@ -93,16 +117,34 @@ pub(super) fn in_place(
         ..old
     };
     let old_layout = layout.of(&old);
-    copy(settings, Arc::clone(disk), &old_layout, &log, layout, new)?;
+    let lost = copy(settings, Arc::clone(disk), &old_layout, &log, layout, new)?;
+    log.damages.extend(lost);
+    set_aside(&**disk, &layout.of(&new))?;
+    Ok(log.damages)
+}
+
+/// Sets logs aside that were before the one `layout` is of.
+pub(super) fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
     let aside = layout.quarantine();
-    let set_aside = || {
-        disk.create_dir(&aside)?;
-        let name = format!("s0-{}", old.generation);
-        disk.rename(&old_layout.log(), &aside.join(name))?;
-        disk.sync_dir(&aside)?;
-        disk.sync_dir(layout.root())
-    };
-    set_aside().map_err(OpenError::io(&aside))
+    for generation in generations(disk, layout)? {
+        if generation >= layout.generation() {
+            continue;
+        }
+        let old = layout.of_generation(generation);
+        let go = || {
+            disk.create_dir(&aside)?;
+            let taken = disk.list(&aside)?;
+            let name = (0_u32..)
+                .map(|copy| format!("s0-{generation}{}", ".".repeat(copy as usize)))
+                .find(|name| !taken.contains(name))
+                .unwrap_or_default();
+            disk.rename(&old.log(), &aside.join(name))?;
+            disk.sync_dir(&aside)?;
+            disk.sync_dir(layout.root())
+        };
+        go().map_err(OpenError::io(&aside))?;
+    }
+    Ok(())
 }
 
 /// Writes what is alive in `log` as the log that `meta` describes, in the store at `to`. `META` names it when
@@ -114,7 +156,7 @@ fn copy(
     log: &Log,
     to: &Layout,
     meta: Meta,
-) -> Result<(), OpenError> {
+) -> Result<Vec<Damage>, OpenError> {
     let to = to.of(&meta);
     let dir = to.log();
     let fresh = || {
@@ -140,39 +182,38 @@ fn copy(
             writer: writer.unnamed(),
             frame: Vec::new(),
             time_ms: log.last_time_ms,
+            lost: Vec::new(),
         })
         .map_err(OpenError::io(&dir))?;
-    copy.all(from, log).map_err(OpenError::io(&dir))
+    copy.all(from, log).map_err(OpenError::io(&dir))?;
+    Ok(copy.lost)
 }
 
 struct Copy {
     writer: Writer,
     frame: Vec<u8>,
     time_ms: u64,
+    /// Records that hold and cannot be read.
+    lost: Vec<Damage>,
 }
 
 impl Copy {
     fn all(&mut self, from: &Layout, log: &Log) -> std::io::Result<()> {
         frame::begin(&mut self.frame);
-        for place in log.index.places() {
-            let Some(file) = log.segments.get(&place.segment) else {
-                continue;
-            };
-            let record = read_record(&**file, place)?;
-            let kept = head_of(&record).and_then(|head| {
-                keep(
-                    &log.index,
-                    &log.clock,
-                    place,
-                    head,
-                    &record,
-                    &mut self.frame,
-                )
-            });
-            if let Err(error) = kept {
-                // It was readable as a part of its batch; what it carries is not.
-                let path = from.segment(place.segment);
-                tracing::error!("{} at byte {}: {error}", path.display(), place.offset);
+        // What was told of sessions is known already. Their records have no checksums of their own, and their
+        // batches may never have been read.
+        for record in log.sessions() {
+            encode(&record, &log.clock, &mut self.frame);
+            self.flush(FRAME_FULL)?;
+        }
+        for (place, is_will) in log.index.places() {
+            if let Err(what) = self.one(log, place, is_will) {
+                self.lost.push(Damage {
+                    file: from.segment(place.segment),
+                    offset: u64::from(place.offset),
+                    pos: None,
+                    what: format!("a message cannot be read: {what}"),
+                });
             }
             self.flush(FRAME_FULL)?;
         }
@@ -184,6 +225,24 @@ impl Copy {
         self.flush(0)?;
         self.writer.sync()?;
         self.writer.name()
+    }
+
+    fn one(&mut self, log: &Log, place: Place, is_will: bool) -> Result<(), String> {
+        let Some(file) = log.segments.get(&place.segment) else {
+            return Err("its segment is missing".into());
+        };
+        let record = read_record(&**file, place).map_err(|error| error.to_string())?;
+        let length = self.frame.len();
+        let kept = check_carrier(&record, is_will)
+            .and_then(|()| head_of(&record))
+            .and_then(|head| {
+                let (index, clock) = (&log.index, &log.clock);
+                keep(index, clock, place, head, &record, &mut self.frame)
+            });
+        kept.map_err(|error| {
+            self.frame.truncate(length);
+            error.to_string()
+        })
     }
 
     fn flush(&mut self, full: usize) -> std::io::Result<()> {
@@ -213,13 +272,14 @@ pub fn salvage(
 ) -> Result<Vec<Damage>, OpenError> {
     let layout = Layout::new(from);
     let _lock = recovery::lock(&*disk, &layout)?;
-    let (old, log) = read(&*disk, &layout, now, wall_ms)?;
+    let (old, mut log) = read(&*disk, &layout, now, wall_ms)?;
     let target = Layout::new(&to.directory);
     let _target_lock = recovery::lock(&*disk, &target)?;
-    if Meta::read(&*disk, &target)?.is_some() {
+    // Whatever is there is somebody's, also when its META is lost.
+    if Meta::read(&*disk, &target)?.is_some() || !generations(&*disk, &target)?.is_empty() {
         return Err(OpenError::Io {
             path: to.directory.clone(),
-            error: std::io::ErrorKind::AlreadyExists.into(),
+            error: ErrorKind::AlreadyExists.into(),
         });
     }
     let meta = Meta {
@@ -228,6 +288,7 @@ pub fn salvage(
         last: 0,
         ..old
     };
-    copy(to, disk, &layout.of(&old), &log, &target, meta)?;
+    let lost = copy(to, disk, &layout.of(&old), &log, &target, meta)?;
+    log.damages.extend(lost);
     Ok(log.damages)
 }

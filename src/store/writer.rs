@@ -127,7 +127,8 @@ impl Writer {
 
     /// Begins a new segment with room for a frame of `bytes` bytes. Gives the one that is full.
     pub(super) fn roll(&mut self, bytes: usize, time_ms: u64) -> io::Result<Option<Full>> {
-        let number = self.meta.last + 1;
+        let number = self.meta.last.checked_add(1);
+        let number = number.ok_or_else(|| io::Error::other("there are no more segment numbers"))?;
         let path = self.layout.segment(number);
         let size = self.size_for(bytes);
         let file = if self.has_spare && size == self.segment_bytes {
@@ -143,7 +144,8 @@ impl Writer {
             format: frame::FORMAT,
             store: self.meta.store,
             shard: 0,
-            number: u64::from(number),
+            number,
+            size: u32::try_from(size).map_err(io::Error::other)?,
             first_pos: self.next_pos,
             previous: self.previous,
             time_ms,
@@ -232,6 +234,11 @@ impl Writer {
     /// Notes a record that was written, for the sidecar.
     pub(super) fn note(&mut self, offset: u32, length: u32, head: &[u8]) {
         sidecar::note(&mut self.heads, offset, length, head);
+    }
+
+    /// Whether there is anything in the segment that is written to.
+    pub(super) fn has_frames(&self) -> bool {
+        self.file.is_some() && self.at > SEGMENT_HEADER as u64
     }
 
     /// The file that is written to.

@@ -101,7 +101,7 @@ pub(super) fn open(directory: &Path) -> (Journal, Recovered) {
         disk,
         Instant::now(),
         WALL_MS,
-        Box::new(|| {}),
+        Box::new(|_| {}),
     )
     .expect("a store")
 }
@@ -120,8 +120,13 @@ pub(super) fn commit(store: &dyn Store, records: Vec<Record>) {
     }
 }
 
-pub(super) fn read(store: &dyn Store, session: u32, most_messages: usize) -> Page {
+pub(super) fn read_query(store: &dyn Store, query: Query) -> Page {
     let (reply, page) = mpsc::channel();
+    store.read(query, Box::new(move |page| drop(reply.send(page))));
+    page.recv_timeout(Duration::from_secs(20)).expect("a page")
+}
+
+pub(super) fn read(store: &dyn Store, session: u32, most_messages: usize) -> Page {
     let query = Query {
         session: key(session),
         from: 0,
@@ -129,8 +134,7 @@ pub(super) fn read(store: &dyn Store, session: u32, most_messages: usize) -> Pag
         most_messages,
         most_bytes: usize::MAX,
     };
-    store.read(query, Box::new(move |page| drop(reply.send(page))));
-    page.recv_timeout(Duration::from_secs(20)).expect("a page")
+    read_query(store, query)
 }
 
 /// The payloads of a page.
