@@ -25,6 +25,9 @@ pub const UNREADABLE_FILE: u8 = 13;
 /// The pid file or the change of account failed.
 pub const PROCESS: u8 = 14;
 
+/// The store cannot be opened, or has failed.
+pub const STORAGE: u8 = 15;
+
 /// The environment variable that chooses the security profile.
 pub const PROFILE_VARIABLE: &str = "PORTCULLIS_SECURITY_PROFILE";
 

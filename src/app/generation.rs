@@ -224,6 +224,7 @@ fn listener_state(
         connect_timeout: limits.connect_timeout,
         packet_timeout: limits.packet_timeout,
         nodelay: settings.process.tcp_nodelay,
+        queue_overflow: listener.queue_overflow,
     }
 }
 

@@ -11,6 +11,7 @@ mod ban_file;
 mod bans;
 mod check;
 mod generation;
+mod keeping;
 mod passwd;
 mod password_rules;
 mod process;

@@ -21,6 +21,7 @@ use crate::session;
 use super::abuse;
 use super::ban_file::BanFile;
 use super::generation::{self, Services};
+use super::keeping::{self, Opened};
 use super::reading::{Files, Loaded};
 use super::rehash::Rehasher;
 use super::remotes::Asked;
@@ -131,7 +132,12 @@ impl Running {
     ///
     /// # Errors
     /// The system refuses threads, random numbers or the audit log.
-    pub(crate) fn build(settings: Settings, files: &Files, log: OperatorLog) -> io::Result<Self> {
+    pub(crate) fn build(
+        settings: Settings,
+        files: &Files,
+        log: OperatorLog,
+        opened: Option<Opened>,
+    ) -> io::Result<Self> {
         let journal = Journal::start(&journal_target(&settings))?;
         let traffic = Arc::new(Traffic::new(settings.process.threads));
         let kinds: Vec<&str> = FindingKind::ALL.iter().map(|kind| kind.label()).collect();
@@ -165,16 +171,24 @@ impl Running {
             verifier,
             replays: Arc::default(),
         };
+        let cores = Cores::start(settings.process.threads)?;
+        if let Some(opened) = &opened {
+            opened.connect(&cores);
+        }
+        let store = opened.as_ref().map(|opened| Arc::clone(&opened.store));
         let shared = Shared::new(
-            Broker::new(&broker_settings(&settings), gate),
+            Broker::new(&broker_settings(&settings), gate).with_store(store),
             audit,
             traffic,
             Admission::new(generation::admission(&settings)),
             sentry,
-            Cores::start(settings.process.threads)?,
+            cores,
         );
         for state in generation::listeners(&settings, files, &services) {
             shared.add_listener(Listener::new(state));
+        }
+        if let Some(opened) = opened {
+            keeping::restore(&shared, opened.recovered);
         }
         let mut running = Self {
             shared,
@@ -268,6 +282,7 @@ impl Running {
                 hash_runs: hashes.runs,
                 hash_saved: hashes.cached + hashes.shared,
                 audit_lost: shared.audit.journal().lost(),
+                store: keeping::gauges(shared.broker.store()),
                 log_lost: log.lost(),
             }
         });
@@ -283,6 +298,8 @@ impl Running {
         let accepting = Arc::clone(&self.accepting);
         let draining = Arc::clone(&self.draining);
         let asked = self.asked.clone();
+        // Weak: the endpoint must not keep the broker alive.
+        let shared = Arc::downgrade(&self.shared);
         Exporter {
             metrics: Arc::clone(&self.metrics),
             ready: Arc::new(move || -> Readiness {
@@ -290,6 +307,10 @@ impl Running {
                     Err("the broker does not accept connections".into())
                 } else if draining.load(Ordering::Relaxed) {
                     Err("the broker is being drained".into())
+                } else if let Some(shared) = shared.upgrade()
+                    && let Err(why) = keeping::readiness(shared.broker.store())
+                {
+                    Err(why)
                 } else {
                     match asked.down().as_slice() {
                         [] => Ok(()),

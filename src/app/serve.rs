@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::audit::{Event, OperatorLog, SysSampler, Totals};
-use crate::broker::{LastTopic, MatchCache, Signal, Wakes};
+use crate::broker::{Effects, LastTopic, MatchCache, Signal};
 use crate::codec::QoS;
 use crate::config::{Bind, ListenerSettings, LoadOptions, Settings, SocketDomain};
 use crate::message::{Author, ClientId, Groups, Message, Submitted};
@@ -22,6 +22,7 @@ use crate::net::{exporter, listener};
 use crate::topic::TopicName;
 
 use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
+use super::keeping;
 use super::process::{self, PidFile, ProcessError};
 use super::reading::{self, Loaded};
 use super::running::{Running, log_settings};
@@ -142,7 +143,14 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
         options: start.options.clone(),
     };
     let cannot = |error: std::io::Error| failed(CANNOT_LISTEN, format!("cannot start: {error}"));
-    let ended = Running::build(settings, &files, log.clone())
+    let opened = match keeping::open(&settings) {
+        Ok(opened) => opened,
+        Err(stop) => {
+            log.stop();
+            return Err(stop);
+        }
+    };
+    let ended = Running::build(settings, &files, log.clone(), opened)
         .and_then(|running| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(serve(running, source, bound, metrics_listener, start.ready)))
@@ -337,12 +345,20 @@ async fn serve(
     let mut house = Housekeeping::new(&running);
     let mut watch = Watch::default();
     watch.loaded(&running.settings, None, &Looks::new());
+    let mut store_watch = keeping::Watch::default();
+    let mut failed = None;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = tick.tick() => {
                 house.tick(&mut running);
+                if let Some(store) = running.shared.broker.store()
+                    && let Err(stop) = store_watch.tick(store)
+                {
+                    failed = Some(stop);
+                    break;
+                }
                 let written = tick_rehashes(&mut running);
                 watch.wrote(&written, |file| running.rehasher.holds(file));
                 if watch.has_changed(&running.settings) {
@@ -353,7 +369,13 @@ async fn serve(
             _ = signals.hangup.recv() => reload(&mut running, &source, &mut watch),
             _ = signals.reopen.recv() => reopen_logs(&running),
             _ = signals.user1.recv() => {
-                tracing::info!("SIGUSR1: nothing to write, sessions and retained messages are kept in memory");
+                match running.shared.broker.store() {
+                    Some(store) => {
+                        store.checkpoint();
+                        tracing::info!("SIGUSR1: what is in the store is sealed, so that the next start is fast");
+                    }
+                    None => tracing::info!("SIGUSR1: nothing to write, `persistence` is not true"),
+                }
             }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
@@ -366,7 +388,11 @@ async fn serve(
     drain(&running).await;
     tick_bans(&mut running);
     tick_rehashes(&mut running);
-    Ok(())
+    // Last: what the connections left behind is in it.
+    if let Some(store) = running.shared.broker.store() {
+        store.close();
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 fn reload(running: &mut Running, source: &Source, watch: &mut Watch) {
@@ -440,26 +466,26 @@ impl Housekeeping {
 
     fn tick(&mut self, running: &mut Running) {
         let now = Instant::now();
-        let mut wakes = Wakes::default();
-        running.shared.broker.tick(now, &mut wakes);
+        let mut effects = Effects::default();
+        running.shared.broker.tick(now, &mut effects);
         tick_bans(running);
         running.shared.audit.tick(now);
         weigh(running);
         running.shared.tick_drain();
         if now >= self.next_sweep {
             self.next_sweep = now + sweep_interval(running);
-            running.shared.broker.expire_retained(now);
+            running.shared.broker.expire_retained(now, &mut effects);
         }
         if let Some(interval) = running.settings.protocol.sys_interval
             && now >= self.next_sys
         {
             self.next_sys = now + interval;
-            self.publish_sys(running, now, &mut wakes);
+            self.publish_sys(running, now, &mut effects);
         }
-        running.shared.wake(&mut wakes);
+        running.shared.finish(&mut effects);
     }
 
-    fn publish_sys(&mut self, running: &Running, now: Instant, wakes: &mut Wakes) {
+    fn publish_sys(&mut self, running: &Running, now: Instant, effects: &mut Effects) {
         let broker = &running.shared.broker;
         let counts = broker.counts();
         let (stored, stored_bytes) = broker.queued();
@@ -495,7 +521,7 @@ impl Housekeeping {
                 &mut LastTopic::default(),
                 &mut self.cache,
                 now,
-                wakes,
+                effects,
             );
         }
     }

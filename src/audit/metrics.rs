@@ -7,11 +7,12 @@ use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 use super::event::{Cause, Touched};
+use super::store_metrics::{self, StoreGauges};
 use super::traffic::{Traffic, TrafficDelta};
 use crate::policy::{Action, DenyReason, MisuseKind};
 
@@ -138,6 +139,7 @@ fn is_of_the_gate(reason: DenyReason) -> bool {
             | DenyReason::TopicLevels
             | DenyReason::MessageSize
             | DenyReason::RetainQuota
+            | DenyReason::StoreFull
             | DenyReason::WillRefused
             | DenyReason::QosNotSupported
             | DenyReason::RetainNotSupported
@@ -184,6 +186,8 @@ pub struct Gauges {
     pub hash_runs: u64,
     /// Passwords answered from the cache or from a run under way.
     pub hash_saved: u64,
+    /// The store.
+    pub store: StoreGauges,
     /// Lines of the operator's log lost because its reader was too slow.
     pub log_lost: u64,
     /// Lines of the audit log lost because the disk was too slow.
@@ -472,7 +476,7 @@ fn families(registry: &Registry) -> prometheus::Result<Families> {
 }
 
 /// A metric, and what is read for it.
-type Read<M, From, To> = (M, fn(&From) -> To);
+pub(super) type Read<M, From, To> = (M, fn(&From) -> To);
 
 /// Reads the traffic counters and the gauges when they are scraped.
 struct Readings {
@@ -483,6 +487,7 @@ struct Readings {
     dropped: IntCounterVec,
     gauges: Vec<Read<IntGauge, Gauges, usize>>,
     counted: Vec<Read<IntCounter, Gauges, u64>>,
+    sync_seconds: Read<Counter, Gauges, f64>,
 }
 
 impl Readings {
@@ -494,9 +499,10 @@ impl Readings {
         let by_qos = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["qos"]);
         let gauge = |name: &str, help: &str| IntGauge::new(name, help);
         let total = |name: &str, help: &str| IntCounter::new(name, help);
-        Ok(Self {
+        let mut readings = Self {
             traffic,
             source,
+            sync_seconds: store_metrics::sync_seconds()?,
             by_qos: vec![
                 (
                     by_qos(
@@ -641,7 +647,10 @@ impl Readings {
                     |g| g.log_lost,
                 ),
             ],
-        })
+        };
+        readings.gauges.extend(store_metrics::gauges()?);
+        readings.counted.extend(store_metrics::counters()?);
+        Ok(readings)
     }
 }
 
@@ -655,6 +664,7 @@ impl Collector for Readings {
         all.extend(self.dropped.desc());
         all.extend(self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()));
         all.extend(self.counted.iter().flat_map(|(counter, _)| counter.desc()));
+        all.extend(self.sync_seconds.0.desc());
         all
     }
 
@@ -694,6 +704,9 @@ impl Collector for Readings {
             set(counter, read(&gauges));
             all.extend(counter.collect());
         }
+        let (counter, read) = &self.sync_seconds;
+        counter.inc_by((read(&gauges) - counter.get()).max(0.0));
+        all.extend(counter.collect());
         all
     }
 }

@@ -146,7 +146,8 @@ fn refusal_tag(reason: DenyReason) -> &'static str {
         | DenyReason::MaxConnections
         | DenyReason::MaxClients
         | DenyReason::MaxSubscriptions
-        | DenyReason::RetainQuota => "rate-limited",
+        | DenyReason::RetainQuota
+        | DenyReason::StoreFull => "rate-limited",
         DenyReason::UseAnotherServer | DenyReason::ServerMoved => "drained",
         _ => "acl-denied",
     }

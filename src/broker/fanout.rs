@@ -5,6 +5,9 @@ use std::sync::Arc;
 use crate::codec::QoS;
 use crate::message::{Delivery, Message};
 
+use crate::store::{Receiver, Record};
+
+use super::effects::Effects;
 use super::mailbox::Pushed;
 use super::registry::Session;
 use super::router::{Route, Target};
@@ -22,29 +25,10 @@ pub struct Fanout {
     pub crowded: Option<Arc<Session>>,
     /// RETAIN was set and the retained store is full.
     pub retain_full: bool,
-}
-
-/// Sessions to wake when the batch is over: each once, however many messages it got.
-#[derive(Debug, Default)]
-pub struct Wakes {
-    sessions: Vec<Arc<Session>>,
-}
-
-impl Wakes {
-    /// Notes that `session` has something to take.
-    pub fn add(&mut self, session: &Arc<Session>) {
-        self.sessions.push(Arc::clone(session));
-    }
-
-    /// Whether nobody is to be woken.
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
-    /// Takes the sessions out, leaving the room for the next batch.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Session>> + '_ {
-        self.sessions.drain(..)
-    }
+    /// The store has no room for it, and somebody it would wait for is kept there.
+    pub store_full: bool,
+    /// Sessions whose queue in the store it is put in.
+    pub(super) receivers: Vec<Receiver>,
 }
 
 #[inline]
@@ -62,21 +46,21 @@ pub(crate) fn route(
     message: &Arc<Message>,
     routes: &[Route],
     upgrade: bool,
-    wakes: &mut Wakes,
+    effects: &mut Effects,
     fanout: &mut Fanout,
 ) {
     for route in routes {
         match route {
             Route::Session(target) => {
                 fanout.matched += 1;
-                push(message, target, upgrade, wakes, fanout);
+                push(message, target, upgrade, effects, fanout);
             }
             Route::Group(group) => {
                 fanout.matched += 1;
                 let before = fanout.dropped_full;
                 // A full or absent member is passed over while another can take the message; it is
                 // dropped once, and only if nobody has.
-                let taken = group.offer(|target| push(message, target, upgrade, wakes, fanout));
+                let taken = group.offer(|target| push(message, target, upgrade, effects, fanout));
                 let dropped = u64::from(!taken && fanout.dropped_full > before);
                 fanout.dropped_full = before + dropped;
             }
@@ -89,7 +73,7 @@ fn push(
     message: &Arc<Message>,
     target: &Target,
     upgrade: bool,
-    wakes: &mut Wakes,
+    effects: &mut Effects,
     fanout: &mut Fanout,
 ) -> bool {
     let mut target = target;
@@ -107,18 +91,34 @@ fn push(
         seq: 0,
     };
     let session = &target.session;
-    match session
+    let (qos, retain) = (delivery.qos, delivery.retain);
+    let push = session
         .mailbox
-        .push(target.epoch, delivery, session.bounds.now())
-    {
+        .push(target.epoch, delivery, session.bounds.now());
+    if !push.dropped.is_empty() {
+        fanout.dropped_full += push.dropped.len() as u64;
+        for (session, seq) in push.dropped.into_iter().flatten() {
+            effects.record(Record::Done { session, seq });
+        }
+    }
+    match push.outcome {
         Pushed::Queued => {}
-        Pushed::QueuedWake => wakes.add(session),
+        Pushed::QueuedWake => effects.wake(session),
         Pushed::Crowded => fanout.crowded = Some(Arc::clone(session)),
         Pushed::Full => {
             fanout.dropped_full += 1;
             return false;
         }
         Pushed::Away | Pushed::Stale => return false,
+    }
+    if let Some((session, seq)) = push.kept {
+        fanout.receivers.push(Receiver {
+            session,
+            seq,
+            qos,
+            retain,
+            identifiers: target.identifiers.clone(),
+        });
     }
     fanout.delivered += 1;
     true

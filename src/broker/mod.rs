@@ -6,9 +6,13 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod backlog;
 mod bounds;
+mod effects;
 mod expiry;
 mod fanout;
+mod keeping;
+mod leaving;
 mod mailbox;
 mod registry;
 mod retained;
@@ -21,18 +25,21 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use crate::codec::QoS;
 use crate::message::{Author, ClientId, Delivery, Message, RetainHandling, Subscription};
-use crate::policy::{Admitted, Client, Decision, DenyReason, Gate, Rights};
+use crate::policy::{Admitted, DenyReason, Gate, Rights};
 use crate::session::SessionState;
+use crate::store::{Record, SessionKey, Store};
 
 pub use bounds::LiveQueue;
-pub use fanout::{Fanout, Wakes};
-pub use mailbox::{Mailbox, Pushed, QueueBounds, QueueLimits};
+pub use effects::Effects;
+pub use fanout::Fanout;
+pub use keeping::Keep;
+pub use mailbox::{Dropped, Mailbox, Push, Pushed, QueueBounds, QueueLimits, QueueOverflow};
 pub use registry::{Handover, Owner, PendingWill, Session, Signal, Signals};
 pub use retained::{Retain, RetainLimits, Retained};
 pub use rights::Rechecked;
@@ -40,7 +47,8 @@ pub use router::{LastTopic, MatchCache, Routes, Target};
 
 use bounds::Live;
 use expiry::Agenda;
-use registry::{Claim, Due, Parked, Registry, Release};
+use registry::{Claim, Due, Registry};
+use retained::is_of_a_client;
 use router::Router;
 
 /// What the whole broker is bounded by.
@@ -136,6 +144,7 @@ pub struct Subscribed {
 pub struct Broker {
     live: Live,
     gate: Arc<Gate>,
+    store: Option<Arc<dyn Store>>,
     registry: Registry,
     router: Router,
     retained: Retained,
@@ -154,6 +163,7 @@ impl Broker {
             router: Router::new(settings.duplicates),
             live: Live::new(settings),
             gate,
+            store: None,
             registry: Registry::default(),
             retained: Retained::default(),
             agenda: Agenda::default(),
@@ -163,6 +173,13 @@ impl Broker {
             expired_sessions: AtomicU64::new(0),
             dropped_queue_full: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with a store that keeps its state.
+    #[must_use]
+    pub fn with_store(mut self, store: Option<Arc<dyn Store>>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Takes new settings; all but `duplicates` count from now on.
@@ -177,7 +194,7 @@ impl Broker {
         let Some(limit) = limit_bytes else {
             return self.live.press(false).then_some((false, 0));
         };
-        let kept = self.queued().1 + self.retained.counts().1;
+        let kept = self.memory_bytes() + self.retained.counts().1;
         // Some way below before more is kept, so that it does not flutter.
         let enough = if self.live.is_pressed() {
             limit - limit / 10
@@ -227,6 +244,13 @@ impl Broker {
         total
     }
 
+    fn memory_bytes(&self) -> usize {
+        let mut total = 0;
+        self.registry
+            .for_each(|session| total += session.mailbox.memory_bytes());
+        total
+    }
+
     /// Raises `signal` at every connection.
     pub fn signal_all(&self, signal: Signal) {
         self.signal_some(signal, usize::MAX);
@@ -253,7 +277,7 @@ impl Broker {
         owner: &Owner,
         clean_start: bool,
         now: Instant,
-        wakes: &mut Wakes,
+        effects: &mut Effects,
     ) -> Claimed {
         let bounds = &self.live.queue;
         let maximum = self.live.max_sessions();
@@ -265,10 +289,11 @@ impl Broker {
             Claim::Parked(session, parked) => {
                 let expired = parked.until.is_some_and(|until| until <= now);
                 if clean_start || expired {
-                    self.end_parked(&session, *parked, now, wakes);
+                    self.end_parked(&session, *parked, now, effects);
                     fresh(session)
                 } else {
                     // The will, if one waits, is cancelled by the resume [MQTT-3.1.3-9].
+                    Self::keep_will_done(parked.will.and_then(|will| will.number), effects);
                     Claimed::Granted {
                         session,
                         state: Box::new(parked.state),
@@ -278,8 +303,8 @@ impl Broker {
             }
             Claim::Wait(session, handover) => Claimed::Wait { session, handover },
             // One that is over belongs to nobody, though it was not cleared away yet.
-            Claim::NotOwner if self.end_if_over(client_id, now, wakes) => {
-                self.claim(client_id, owner, clean_start, now, wakes)
+            Claim::NotOwner if self.end_if_over(client_id, now, effects) => {
+                self.claim(client_id, owner, clean_start, now, effects)
             }
             Claim::NotOwner => Claimed::Refused(DenyReason::SessionOwner),
             Claim::Full => Claimed::Refused(DenyReason::MaxClients),
@@ -306,163 +331,21 @@ impl Broker {
         self.connected_maximum.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// The connection of `session` has ended, or a claim was given up before it connected
-    /// (`was_live` false). Parks the session, hands it over, or ends it, and publishes the will now
-    /// or later.
-    pub fn release(
-        &self,
-        session: &Arc<Session>,
-        state: SessionState,
-        will: Option<(Message, Box<Client>, Duration)>,
-        was_live: bool,
-        now: Instant,
-        wakes: &mut Wakes,
-    ) {
-        if was_live {
-            self.connected.fetch_sub(1, Ordering::Relaxed);
-            session.set_live(false);
-        }
-        let outlives = state.outlives_connection();
-        let mut pending = will.map(|(message, client, delay)| PendingWill {
-            due: now + delay,
-            message,
-            client,
-        });
-        let held = (state.waiting(), state.waiting_bytes());
-        let mut state = Some(state);
-        loop {
-            match Registry::release(session, outlives) {
-                Release::HandOver { to, continues } => {
-                    // A delayed will is cancelled when the session goes on [MQTT-3.1.3-9].
-                    if let Some(will) = pending.take()
-                        && (!continues || will.due <= now)
-                    {
-                        self.publish_will(will, now, wakes);
-                    }
-                    session.mailbox.detach(held);
-                    if !continues && let Some(ended) = state.take() {
-                        self.forget_subscriptions(session, &ended);
-                        session.mailbox.reset();
-                    }
-                    match to.send(Handover {
-                        state: state.take(),
-                    }) {
-                        Ok(()) => return,
-                        // The newcomer has gone: look again as if it had never been.
-                        Err(handover) => state = handover.state,
-                    }
-                }
-                Release::Idle => {
-                    if !outlives || state.is_none() {
-                        if let Some(ended) = state.take() {
-                            self.forget_subscriptions(session, &ended);
-                            session.mailbox.detach((0, 0));
-                            session.mailbox.reset();
-                        }
-                        if let Some(will) = pending.take() {
-                            self.publish_will(will, now, wakes);
-                        }
-                        if self.registry.end(session) {
-                            return;
-                        }
-                        continue;
-                    }
-                    if let Some(will) = pending.take_if(|will| will.due <= now) {
-                        self.publish_will(will, now, wakes);
-                    }
-                    session.mailbox.detach(held);
-                    let dropped = session.mailbox.settle(self.live.queue.now());
-                    self.count_dropped(dropped);
-                    if self.park(session, &mut state, &mut pending, now) {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// True if the session is parked; false if somebody claimed it meanwhile.
-    fn park(
-        &self,
-        session: &Arc<Session>,
-        state: &mut Option<SessionState>,
-        pending: &mut Option<PendingWill>,
-        now: Instant,
-    ) -> bool {
-        let Some(kept) = state.take() else {
-            return true;
-        };
-        let until = match kept.expiry_interval_s {
-            u32::MAX => None,
-            seconds => now.checked_add(Duration::from_secs(u64::from(seconds))),
-        };
-        let due = pending.as_ref().map(|will| will.due);
-        let parked = Box::new(Parked {
-            state: kept,
-            until,
-            will: pending.take(),
-        });
-        match Registry::park(session, parked) {
-            Ok(()) => {
-                for at in [until, due].into_iter().flatten() {
-                    self.agenda.add(at, &session.client_id);
-                }
-                true
-            }
-            Err(parked) => {
-                *state = Some(parked.state);
-                *pending = parked.will;
-                false
-            }
-        }
-    }
-
-    fn end_parked(&self, session: &Arc<Session>, parked: Parked, now: Instant, wakes: &mut Wakes) {
-        self.forget_subscriptions(session, &parked.state);
-        session.mailbox.reset();
-        if let Some(will) = parked.will {
-            // The session ends before the delay is over [MQTT-3.1.2-8].
-            self.publish_will(will, now, wakes);
-        }
-    }
-
-    fn forget_subscriptions(&self, session: &Arc<Session>, state: &SessionState) {
-        let epoch = session.mailbox.epoch();
-        for subscription in state.subscriptions.values() {
-            let target = Target::new(session, epoch, subscription);
-            self.router.unsubscribe(subscription, &target);
-        }
-    }
-
-    fn publish_will(&self, will: PendingWill, now: Instant, wakes: &mut Wakes) {
-        let PendingWill {
-            due,
-            mut message,
-            mut client,
-        } = will;
-        // Its interval begins when it is published, which may be before it is due (section 3.1.3.2.4).
-        message.expires_at = message
-            .expires_at
-            .and_then(|at| now.checked_add(at.saturating_duration_since(due)));
-        if let Decision::Admit(message) = self.gate.will(&mut client, message) {
-            self.publish(
-                message,
-                &mut LastTopic::default(),
-                &mut MatchCache::default(),
-                now,
-                wakes,
-            );
-        }
-    }
-
     /// Makes a subscription.
     pub fn subscribe(
         &self,
         session: &Arc<Session>,
         state: &mut SessionState,
         subscription: Admitted<Subscription>,
+        effects: &mut Effects,
     ) -> Subscribed {
         let subscription = subscription.into_inner();
+        if let Some(number) = state.number {
+            effects.promise(Record::Subscribe {
+                session: SessionKey(number),
+                subscription: Box::new(subscription.clone()),
+            });
+        }
         let key: Box<str> = subscription.filter.to_string().into();
         let target = Target::new(session, session.mailbox.epoch(), &subscription);
         self.router.subscribe(&subscription, target);
@@ -528,10 +411,17 @@ impl Broker {
         session: &Arc<Session>,
         state: &mut SessionState,
         filter: &str,
+        effects: &mut Effects,
     ) -> bool {
         let Some(subscription) = state.subscriptions.remove(filter) else {
             return false;
         };
+        if let Some(number) = state.number {
+            effects.promise(Record::Unsubscribe {
+                session: SessionKey(number),
+                filter: filter.into(),
+            });
+        }
         let target = Target::new(session, session.mailbox.epoch(), &subscription);
         self.router.unsubscribe(&subscription, &target);
         true
@@ -545,7 +435,13 @@ impl Broker {
 
     /// Keeps a retained message that was not sent yet for a session that goes on; QoS 0 promises
     /// nothing. False if the session's queue has no room for more.
-    pub fn keep_unsent(&self, state: &mut SessionState, delivery: Delivery) -> bool {
+    pub fn keep_unsent(
+        &self,
+        session: &Session,
+        state: &mut SessionState,
+        mut delivery: Delivery,
+        effects: &mut Effects,
+    ) -> bool {
         let QueueBounds { limits, pressed } = self.live.queue.now();
         if pressed
             || (limits.messages != 0 && state.waiting() >= limits.messages)
@@ -554,13 +450,14 @@ impl Broker {
             return false;
         }
         if delivery.qos != QoS::AtMostOnce {
+            self.keep_delivery(session, &mut delivery, effects);
             state.keep_unsent(delivery);
         }
         true
     }
 
     /// Stores a retained message and routes it to everybody who subscribed. The publisher never
-    /// waits for a subscriber. `wakes` collects whom to wake at the end of the batch.
+    /// waits for a subscriber. `effects` collects whom to wake at the end of the batch.
     #[inline]
     pub fn publish(
         &self,
@@ -568,16 +465,21 @@ impl Broker {
         last: &mut LastTopic,
         cache: &mut MatchCache,
         now: Instant,
-        wakes: &mut Wakes,
+        effects: &mut Effects,
     ) -> Fanout {
         let message = Arc::new(message.into_inner());
         let mut fanout = Fanout::default();
+        if self.is_store_short() && self.would_be_kept(&message, last, cache) {
+            fanout.store_full = true;
+            return fanout;
+        }
+        let mut retained = false;
         if message.retain {
             match self
                 .retained
                 .store(&message, &self.live.retain(), self.live.is_pressed())
             {
-                Retain::Done => {}
+                Retain::Done => retained = self.store.is_some() && is_of_a_client(&message),
                 Retain::Full => {
                     fanout.retain_full = true;
                     return fanout;
@@ -585,6 +487,7 @@ impl Broker {
             }
         }
         if message.is_expired(now) {
+            Self::record(&message, retained, Vec::new(), effects);
             return fanout;
         }
         let routes = last.routes(&self.router, cache, &message.topic);
@@ -592,9 +495,13 @@ impl Broker {
             &message,
             &routes.list,
             self.live.upgrade_outgoing_qos(),
-            wakes,
+            effects,
             &mut fanout,
         );
+        if retained || !fanout.receivers.is_empty() {
+            let receivers = std::mem::take(&mut fanout.receivers);
+            Self::record(&message, retained, receivers, effects);
+        }
         if fanout.dropped_full > 0 {
             self.dropped_queue_full
                 .fetch_add(fanout.dropped_full, Ordering::Relaxed);
@@ -602,7 +509,7 @@ impl Broker {
         fanout
     }
 
-    fn end_if_over(&self, client_id: &ClientId, now: Instant, wakes: &mut Wakes) -> bool {
+    fn end_if_over(&self, client_id: &ClientId, now: Instant, effects: &mut Effects) -> bool {
         let Some(session) = self.registry.find(client_id) else {
             return false;
         };
@@ -612,14 +519,14 @@ impl Broker {
         let Due::Expired(parked) = self.registry.due(&session, now) else {
             return false;
         };
-        self.end_parked(&session, *parked, now, wakes);
+        self.end_parked(&session, *parked, now, effects);
         self.expired_sessions.fetch_add(1, Ordering::Relaxed);
         true
     }
 
     /// Does what is due at `now`: parked sessions that expire, wills whose delay is over. Returns
     /// the number of sessions that ended.
-    pub fn tick(&self, now: Instant, wakes: &mut Wakes) -> usize {
+    pub fn tick(&self, now: Instant, effects: &mut Effects) -> usize {
         let mut ended = 0;
         while let Some(client_id) = self.agenda.pop(now) {
             let Some(session) = self.registry.find(&client_id) else {
@@ -628,9 +535,9 @@ impl Broker {
             match self.registry.due(&session, now) {
                 // Whatever is due later has an entry of its own, made when the session was parked.
                 Due::Nothing => {}
-                Due::Will(will) => self.publish_will(*will, now, wakes),
+                Due::Will(will) => self.publish_will(*will, now, effects),
                 Due::Expired(parked) => {
-                    self.end_parked(&session, *parked, now, wakes);
+                    self.end_parked(&session, *parked, now, effects);
                     ended += 1;
                 }
             }
@@ -647,8 +554,15 @@ impl Broker {
     }
 
     /// Removes expired retained messages (`retain_expiry_interval`).
-    pub fn expire_retained(&self, now: Instant) -> usize {
-        self.retained.expire(now)
+    pub fn expire_retained(&self, now: Instant, effects: &mut Effects) -> usize {
+        let expired = self.retained.expire(now);
+        let count = expired.len();
+        if self.store.is_some() {
+            for topic in expired {
+                effects.record(Record::Unretain { topic });
+            }
+        }
+        count
     }
 
     /// Whether QoS 0 messages wait for absent clients, for those who ask before they publish.

@@ -4,6 +4,7 @@
 //! connection that holds it; that connection ends and hands the Session State over. No lock is held
 //! while anyone waits. If several newcomers come, the latest wins and the others are told.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::time::Instant;
@@ -74,7 +75,10 @@ pub struct PendingWill {
     /// What is published.
     pub message: Message,
     /// Whose rights it is judged by when it is sent.
-    pub client: Box<Client>,
+    /// `None` after a restart: then by the rights of its author.
+    pub client: Option<Box<Client>>,
+    /// Its number in the store.
+    pub number: Option<NonZeroU32>,
 }
 
 /// A session without a connection.
@@ -286,6 +290,24 @@ impl Registry {
                     session.mailbox.wake();
                     return Claim::Wait(session, from);
                 }
+            }
+        }
+    }
+
+    /// Makes a session that was found in the store, for the caller to park. `None` if there is one.
+    pub(crate) fn restore(
+        &self,
+        client_id: &ClientId,
+        owner: Owner,
+        bounds: &Arc<LiveQueue>,
+    ) -> Option<Arc<Session>> {
+        match self.sessions.entry(client_id.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(vacant) => {
+                let session = Session::new(client_id.clone(), owner, Arc::clone(bounds));
+                let session = Arc::new(session);
+                vacant.insert(Arc::clone(&session));
+                Some(session)
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use crate::message::Message;
-use crate::topic::{NameTree, TopicFilter};
+use crate::topic::{NameTree, TopicFilter, TopicName};
 
 /// How much may be retained.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,8 @@ impl Inner {
     }
 }
 
-fn is_of_a_client(message: &Message) -> bool {
+/// Whether a message comes from a client; what is the broker's own is not kept.
+pub(super) fn is_of_a_client(message: &Message) -> bool {
     message.author.listener.is_some()
 }
 
@@ -112,6 +113,11 @@ impl Retained {
         Retain::Done
     }
 
+    /// Takes a message that was found in the store, whatever the bounds say now.
+    pub(super) fn restore(&self, message: &Arc<Message>) {
+        self.inner.write().insert(message);
+    }
+
     /// The retained messages that match and have not expired, in the order of the tree.
     pub fn matching(&self, filter: &TopicFilter, now: Instant) -> Vec<Arc<Message>> {
         let mut found = Vec::new();
@@ -126,7 +132,7 @@ impl Retained {
     }
 
     /// Removes what has expired (`retain_expiry_interval`); gives the number removed.
-    pub fn expire(&self, now: Instant) -> usize {
+    pub fn expire(&self, now: Instant) -> Vec<TopicName> {
         let mut due = Vec::new();
         self.inner.read().tree.for_each_match("#", |message| {
             if message.is_expired(now) {
@@ -135,13 +141,13 @@ impl Retained {
             ControlFlow::Continue(())
         });
         let mut inner = self.inner.write();
-        let mut removed = 0;
+        let mut removed = Vec::new();
         for name in due {
             // It may have been replaced since.
             let stored = inner.tree.get(name.as_str());
             if stored.is_some_and(|message| message.is_expired(now)) {
                 inner.remove(name.as_str());
-                removed += 1;
+                removed.push(name);
             }
         }
         removed

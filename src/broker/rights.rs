@@ -8,6 +8,9 @@ use crate::policy::{Client, Denial, DenyReason};
 use crate::session::SessionState;
 
 use super::Broker;
+use crate::store::Record;
+
+use super::effects::Effects;
 use super::registry::Session;
 
 /// What a session lost when it was held against the rights of its client.
@@ -32,6 +35,7 @@ impl Broker {
         client: &mut Client,
         mount_point: &str,
         now: Instant,
+        effects: &mut Effects,
     ) -> Rechecked {
         let outside: Vec<Subscription> = state
             .subscriptions
@@ -44,19 +48,23 @@ impl Broker {
             let text = subscription.filter.to_string();
             let denial = Denial::new(DenyReason::MountPoint);
             self.gate.refuse_subscribe(client, &text, &denial);
-            self.unsubscribe(session, state, &text);
+            self.unsubscribe(session, state, &text, effects);
             lost.push((subscription, denial));
         }
         let refused = self.gate.recheck(client, state.subscriptions.values(), now);
         for (subscription, _) in &refused {
-            self.unsubscribe(session, state, &subscription.filter.to_string());
+            self.unsubscribe(session, state, &subscription.filter.to_string(), effects);
         }
         lost.extend(refused);
         let allowed = |delivery: &Delivery| {
             let topic = delivery.message.topic.as_str();
             topic.starts_with(mount_point) && client.may_take(delivery)
         };
-        let dropped = session.mailbox.retain(allowed) + state.retain_deliveries(allowed);
+        let of_queue = session.mailbox.retain(allowed);
+        for (session, seq) in of_queue.iter().flatten().copied() {
+            effects.record(Record::Done { session, seq });
+        }
+        let dropped = of_queue.len() + state.retain_deliveries(allowed);
         Rechecked { lost, dropped }
     }
 }

@@ -56,6 +56,14 @@ impl Group {
         self.members.read().is_empty()
     }
 
+    /// Whether a message for the group may come to wait in the store.
+    pub(crate) fn has_kept_member(&self) -> bool {
+        let members = self.members.read();
+        members
+            .iter()
+            .any(|member| member.session.mailbox.key().is_some())
+    }
+
     /// Offers a message to the members in turn, those that are connected first, until `offer` says
     /// that one took it.
     pub(crate) fn offer(&self, mut offer: impl FnMut(&Target) -> bool) -> bool {

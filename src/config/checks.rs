@@ -305,6 +305,7 @@ impl Builder {
                 "write `max_queued_messages 1000`".to_owned(),
             );
         }
+        self.judge_persistence();
         let mut origins = Vec::new();
         if self.settings.access.subscribe_guard != SubscribeGuard::Strict {
             origins.push(line(&self.settings, "subscribe_guard"));
@@ -464,7 +465,13 @@ impl Builder {
             )));
     }
 
-    fn report(&mut self, kind: FindingKind, origin: &Origin, message: String, remedy: String) {
+    pub(super) fn report(
+        &mut self,
+        kind: FindingKind,
+        origin: &Origin,
+        message: String,
+        remedy: String,
+    ) {
         self.problems.push(
             Diagnostic::warning(message.clone())
                 .at(origin)

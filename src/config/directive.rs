@@ -51,13 +51,15 @@ pub enum Section {
     Limits,
     /// What MQTT leaves open.
     Protocol,
+    /// What survives a restart.
+    Persistence,
     /// Listeners.
     Listeners,
     /// TLS.
     Tls,
     /// Log, audit log and metrics.
     Observability,
-    /// Process, files and persistence.
+    /// Process and files.
     Process,
     /// Plugins.
     Plugins,
@@ -67,12 +69,13 @@ pub enum Section {
 
 impl Section {
     /// Every chapter in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Access,
         Self::Listeners,
         Self::Tls,
         Self::Limits,
         Self::Protocol,
+        Self::Persistence,
         Self::Observability,
         Self::Process,
         Self::Plugins,
@@ -87,8 +90,9 @@ impl Section {
             Self::Tls => "TLS",
             Self::Limits => "Limits",
             Self::Protocol => "Protocol behaviour",
+            Self::Persistence => "What survives a restart",
             Self::Observability => "Log, audit log and metrics",
-            Self::Process => "Process, files and persistence",
+            Self::Process => "Process and files",
             Self::Plugins => "Plugins",
             Self::Bridges => "Bridges",
         }

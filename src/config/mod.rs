@@ -22,6 +22,7 @@ mod lexer;
 mod load;
 mod origin;
 pub mod permissions;
+mod persistence_checks;
 mod profile;
 mod settings;
 mod source;

@@ -96,6 +96,7 @@ findings! {
     AnonymousListener, "anonymous_listener", "a listener off loopback allows anonymous clients";
     ListenerWithoutAcl, "listener_without_acl", "a listener off loopback has no ACL";
     UnboundedQueue, "unbounded_queue", "the queue of a slow client has no bound";
+    StoreNotSynced, "store_not_synced", "a power cut takes what was acknowledged";
     GuardNotStrict, "guard_not_strict", "subscriptions are not proved to lie inside the grants";
     TokenWithoutAudience, "token_without_audience", "tokens that were issued for other services are taken";
     SecretReadable, "secret_readable", "a key or password file is readable by group or world";

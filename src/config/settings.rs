@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use crate::auth::jwt::Replay;
 use crate::auth::{CertificateGroups, Pins, Provider};
+use crate::broker::QueueOverflow;
 use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
 use crate::session::{Available, ResponseInformation, TopicTokenSettings};
+use crate::store::{OnDamage, StoreSettings, SyncPolicy};
 
 /// Everything that was configured. Listeners carry their own resolved [`SecurityGroup`].
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Settings {
     pub abuse: AbuseSettings,
     /// What MQTT leaves open to a server.
     pub protocol: ProtocolSettings,
+    /// What survives a restart.
+    pub persistence: PersistenceSettings,
     /// Password hashing.
     pub hashing: HashingSettings,
     /// The log.
@@ -456,6 +460,49 @@ pub struct MetricsListener {
     pub origin: Origin,
 }
 
+/// What survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PersistenceSettings {
+    /// `persistence`.
+    pub enabled: bool,
+    /// `persistence_location`; `None` is the current directory.
+    pub location: Option<Located<PathBuf>>,
+    /// `persistence_file`: the name of the directory.
+    pub name: String,
+    /// `store_max_bytes`; 0 is no limit.
+    pub max_bytes: u64,
+    /// `store_max_messages`; 0 is no limit.
+    pub max_messages: u64,
+    /// `store_sync`.
+    pub sync: SyncPolicy,
+    /// `commit_linger_us`.
+    pub linger: Duration,
+    /// `store_on_damage`.
+    pub on_damage: OnDamage,
+}
+
+impl PersistenceSettings {
+    /// The store's directory.
+    pub fn directory(&self) -> PathBuf {
+        match &self.location {
+            Some(location) => location.value.join(&self.name),
+            None => PathBuf::from(&self.name),
+        }
+    }
+
+    /// What the store is opened with; `None` if nothing is kept.
+    pub fn store(&self) -> Option<StoreSettings> {
+        self.enabled.then(|| StoreSettings {
+            max_bytes: self.max_bytes,
+            max_messages: self.max_messages,
+            sync: self.sync,
+            linger: self.linger,
+            on_damage: self.on_damage,
+            ..StoreSettings::new(self.directory())
+        })
+    }
+}
+
 /// The process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessSettings {
@@ -539,6 +586,8 @@ pub struct ListenerSettings {
     pub response_topic_guard: bool,
     /// Highest QoS.
     pub max_qos: QoS,
+    /// What is done when the queue of a client is full.
+    pub queue_overflow: QueueOverflow,
     /// Topic Aliases from client to broker.
     pub max_topic_alias: u16,
     /// Topic Aliases from broker to client.
@@ -562,6 +611,7 @@ impl Settings {
             limits: LimitSettings::default(),
             abuse: AbuseSettings::default(),
             protocol: ProtocolSettings::default(),
+            persistence: PersistenceSettings::default(),
             hashing: HashingSettings::default(),
             log: LogSettings::default(),
             audit_log: AuditLog::default(),
@@ -611,6 +661,7 @@ impl ListenerSettings {
             },
             response_topic_guard: false,
             max_qos: QoS::ExactlyOnce,
+            queue_overflow: QueueOverflow::RejectNew,
             max_topic_alias: 0,
             max_topic_alias_broker: 0,
             versions: Vec::new(),

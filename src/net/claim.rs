@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::broker::{Session, Wakes};
+use crate::broker::{Effects, Session};
 use crate::session::SessionState;
 
 use super::Shared;
@@ -17,12 +17,12 @@ pub(super) struct Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
-            let mut wakes = Wakes::default();
+            let mut effects = Effects::default();
             let now = super::now();
             self.shared
                 .broker
-                .release(&self.session, *state, None, false, now, &mut wakes);
-            self.shared.wake(&mut wakes);
+                .release(&self.session, *state, None, false, now, &mut effects);
+            self.shared.finish(&mut effects);
         }
     }
 }

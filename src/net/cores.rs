@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-use crate::broker::{MatchCache, Session, Wakes};
+use crate::broker::{Broker, Effects, MatchCache, Session};
 use crate::message::Delivery;
+use crate::store::Ticket;
 
 /// Bytes one read takes at most.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -39,7 +40,11 @@ pub(crate) struct Core {
     pub(crate) output: Vec<u8>,
     pub(crate) deliveries: VecDeque<Delivery>,
     pub(crate) cache: MatchCache,
-    pub(crate) wakes: Wakes,
+    pub(crate) effects: Effects,
+    /// Packets of this turn that may be sent when what was noted in it is kept.
+    pub(crate) held: Vec<u8>,
+    /// Sessions that wait for a commit, in the order of their tickets.
+    waiters: VecDeque<(Ticket, Arc<Session>)>,
     inboxes: Arc<[Inbox]>,
 }
 
@@ -56,20 +61,48 @@ impl Core {
             output: Vec::with_capacity(WRITE_BYTES),
             deliveries: VecDeque::new(),
             cache: MatchCache::default(),
-            wakes: Wakes::default(),
+            effects: Effects::default(),
+            held: Vec::new(),
+            waiters: VecDeque::new(),
             inboxes,
         }
     }
 
-    /// Wakes everybody this batch has put something before: neighbours on this core one by one,
-    /// those of another core with one entry in its inbox and one wake for all.
-    pub(crate) fn flush_wakes(&mut self) {
-        if self.wakes.is_empty() {
+    /// Has `session` woken when everything up to `ticket` is kept.
+    pub(crate) fn await_commit(&mut self, ticket: Ticket, session: &Arc<Session>) {
+        self.waiters.push_back((ticket, Arc::clone(session)));
+        if let Some(inbox) = self.inboxes.get(usize::from(self.index)) {
+            inbox.awaits_commit.store(true, Ordering::SeqCst);
+            // It may have been done before it was known that somebody waits.
+            if inbox.committed.load(Ordering::SeqCst) >= ticket {
+                inbox.wake();
+            }
+        }
+    }
+
+    /// Wakes those who have waited for commits up to `ticket`.
+    fn committed(&mut self, ticket: Ticket) {
+        while let Some((_, session)) = self.waiters.pop_front_if(|(wanted, _)| *wanted <= ticket) {
+            session.mailbox.wake();
+        }
+        if self.waiters.is_empty()
+            && let Some(inbox) = self.inboxes.get(usize::from(self.index))
+        {
+            inbox.awaits_commit.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Hands what was noted to the store, if the turn has not, and wakes everybody this batch has put
+    /// something before: neighbours on this core one by one, those of another core with one entry in its
+    /// inbox and one wake for all.
+    pub(crate) fn flush_effects(&mut self, broker: &Broker) {
+        broker.submit(&mut self.effects, false);
+        if self.effects.wakes_nobody() {
             return;
         }
         let index = self.index;
         let mut others: Vec<Arc<Session>> = Vec::new();
-        for session in self.wakes.drain() {
+        for session in self.effects.drain() {
             if session.core() == index {
                 session.mailbox.wake();
             } else {
@@ -96,6 +129,7 @@ impl Core {
         } else {
             self.output.clear();
         }
+        self.held.clear();
         if self.plain.capacity() > KEPT_OUTPUT_BYTES {
             self.plain = Vec::new();
         }
@@ -112,6 +146,10 @@ pub(crate) fn with_core<R>(work: impl FnOnce(&mut Core) -> R) -> Option<R> {
 struct Inbox {
     sessions: Mutex<Vec<Arc<Session>>>,
     waker: Mutex<Option<Waker>>,
+    /// The last commit of the store.
+    committed: AtomicU64,
+    /// Somebody on this core waits for one.
+    awaits_commit: AtomicBool,
 }
 
 impl Inbox {
@@ -122,7 +160,13 @@ impl Inbox {
             waiting.extend(sessions.iter().cloned());
             was_empty
         };
-        if was_empty && let Some(waker) = self.waker.lock().as_ref() {
+        if was_empty {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.lock().as_ref() {
             waker.wake_by_ref();
         }
     }
@@ -142,6 +186,10 @@ impl Inbox {
             std::mem::swap(&mut *self.sessions.lock(), &mut batch);
             for session in batch.drain(..) {
                 session.mailbox.wake();
+            }
+            if self.awaits_commit.load(Ordering::SeqCst) {
+                let committed = self.committed.load(Ordering::SeqCst);
+                with_core(|core| core.committed(committed));
             }
             Poll::Pending
         })
@@ -165,6 +213,8 @@ struct Load {
 pub struct Cores {
     handles: Vec<Handle>,
     loads: Arc<[Load]>,
+    inboxes: Arc<[Inbox]>,
+    committed: watch::Sender<Ticket>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
     sampled: Mutex<Instant>,
@@ -221,6 +271,8 @@ impl Cores {
         Ok(Arc::new(Self {
             handles,
             loads,
+            inboxes,
+            committed: watch::channel(0).0,
             threads: Mutex::new(threads),
             stop,
             sampled: Mutex::new(Instant::now()),
@@ -234,14 +286,44 @@ impl Cores {
     /// No runtime was entered.
     #[doc(hidden)]
     pub fn here() -> Arc<Self> {
-        CORE.set(Some(Core::new(0, Arc::new([Inbox::default()]))));
+        let inboxes: Arc<[Inbox]> = Arc::new([Inbox::default()]);
+        CORE.set(Some(Core::new(0, Arc::clone(&inboxes))));
         Arc::new(Self {
+            inboxes,
+            committed: watch::channel(0).0,
             handles: vec![Handle::current()],
             loads: Arc::new([Load::default()]),
             threads: Mutex::default(),
             stop: watch::channel(false).0,
             sampled: Mutex::new(Instant::now()),
         })
+    }
+
+    /// The store has kept everything up to `ticket`: wakes those who wait for it. May be called on any
+    /// thread.
+    pub fn committed(&self, ticket: Ticket) {
+        for inbox in self.inboxes.iter() {
+            inbox.committed.fetch_max(ticket, Ordering::SeqCst);
+            if inbox.awaits_commit.load(Ordering::SeqCst) {
+                inbox.wake();
+            }
+        }
+        // Those who are not connected yet.
+        self.committed.send_replace(ticket);
+    }
+
+    /// As [`Cores::committed`] on the thread of [`Cores::here`], where nobody else wakes anybody.
+    #[doc(hidden)]
+    pub fn committed_here(&self, ticket: Ticket) {
+        self.committed(ticket);
+        with_core(|core| core.committed(ticket));
+    }
+
+    /// Waits until the store has kept everything up to `ticket`.
+    pub(crate) async fn wait_for_commit(&self, ticket: Ticket) {
+        let mut committed = self.committed.subscribe();
+        // The sender is in `self`.
+        drop(committed.wait_for(|done| *done >= ticket).await);
     }
 
     /// How many there are.

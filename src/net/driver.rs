@@ -185,7 +185,7 @@ impl Driver {
                 self.close(cx, now)
             }
         };
-        core.flush_wakes();
+        core.flush_effects(&self.shared.broker);
         core.reset_output();
         poll
     }

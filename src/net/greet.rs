@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::{Begun, CertificateIdentity, Credentials, Provider, Secret, Verdict};
-use crate::broker::{Claimed, Owner, Session, Signal, Wakes};
+use crate::broker::{Claimed, Effects, Keep, Owner, Session, Signal};
 use crate::codec::{self, DecodeError, Packet, ReasonCode};
 use crate::message::{Groups, Tokens};
 use crate::policy::{Client, Denial, DenyReason, Who};
@@ -23,7 +23,7 @@ use super::driver::Driver;
 use super::identity::{Proof, sent_client_id, settle_client_id};
 use super::listener::{ListenerState, Permit};
 use super::packets;
-use super::publishing::will_message;
+use super::publishing::{stored_will, will_message};
 use super::random;
 use super::refusal::{Addressee, Failure};
 use super::report;
@@ -458,13 +458,17 @@ impl Greeting {
             let username = client.who().username.as_deref();
             opening.identified(username, Some(&token), &listener.session);
         }
+        let mut claim = Claim {
+            shared: Arc::clone(shared),
+            session,
+            state: Some(state),
+        };
+        if let Err(reason) = self.keep(&opening, &client, &mut claim).await {
+            return Err(refused(client.who(), Denial::new(reason)));
+        }
         Ok(Ready {
             opening,
-            claim: Claim {
-                shared: Arc::clone(shared),
-                session,
-                state: Some(state),
-            },
+            claim,
             present,
             client,
             proof,
@@ -479,15 +483,15 @@ impl Greeting {
         who: &Who,
     ) -> Result<(Arc<Session>, Box<SessionState>, bool), DenyReason> {
         let shared = &self.arrival.shared;
-        let mut wakes = Wakes::default();
+        let mut effects = Effects::default();
         let claimed = shared.broker.claim(
             &opening.client_id,
             owner,
             opening.clean_start,
             super::now(),
-            &mut wakes,
+            &mut effects,
         );
-        shared.wake(&mut wakes);
+        shared.finish(&mut effects);
         let claimed = match claimed {
             Claimed::Wait { session, handover } => {
                 report::taken_over(shared, &opening.client_id);
@@ -514,6 +518,36 @@ impl Greeting {
             }
             Claimed::Wait { .. } => Err(DenyReason::MaxConnections),
         }
+    }
+
+    /// Has the store keep the session and the will, and reads back what the session had on its way. What
+    /// CONNACK says is true when this is over.
+    async fn keep(
+        &self,
+        opening: &Opening,
+        client: &Client,
+        claim: &mut Claim,
+    ) -> Result<(), DenyReason> {
+        let Arrival {
+            shared, listener, ..
+        } = &self.arrival;
+        let Some(state) = claim.state.as_deref_mut() else {
+            return Ok(());
+        };
+        let author = || Arc::new(super::serving::author(client.who()));
+        let will = opening.will.as_ref();
+        let keep = Keep {
+            expiry_interval_s: opening.session_expiry_s,
+            overflow: listener.queue_overflow,
+            will: will.and_then(|will| stored_will(will, &listener.mount_point, &author())),
+        };
+        let mut effects = Effects::default();
+        let broker = &shared.broker;
+        broker.keep(&claim.session, state, keep, &mut effects)?;
+        if let Some(ticket) = broker.submit(&mut effects, true) {
+            shared.cores.wait_for_commit(ticket).await;
+        }
+        super::keeping::read_inflight(shared, state).await
     }
 
     /// Writes CONNACK and lets the connection live.

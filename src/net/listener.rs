@@ -78,6 +78,8 @@ pub struct ListenerState {
     pub packet_timeout: Option<Duration>,
     /// `set_tcp_nodelay`.
     pub nodelay: bool,
+    /// `queue_overflow`: what is done when the queue of a client is full.
+    pub queue_overflow: crate::broker::QueueOverflow,
 }
 
 impl ListenerState {

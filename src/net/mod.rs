@@ -12,6 +12,7 @@ mod cores;
 mod driver;
 mod greet;
 mod identity;
+mod keeping;
 mod packets;
 mod publishing;
 mod refusal;
@@ -32,7 +33,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::RwLock;
 
 use crate::audit::{Auditor, Traffic};
-use crate::broker::{Broker, Signal, Wakes};
+use crate::broker::{Broker, Effects, Signal};
 use crate::policy::{Admission, BudgetSettings, DenyReason};
 
 pub use cores::Cores;
@@ -201,9 +202,10 @@ impl Shared {
             .map_or_else(|| Arc::clone(known), |listener| listener.state())
     }
 
-    /// Wakes the sessions that work outside a connection's turn has put something before.
-    pub fn wake(&self, wakes: &mut Wakes) {
-        for session in wakes.drain() {
+    /// What work outside a connection's turn has left to do: tells the store, and wakes sessions.
+    pub fn finish(&self, effects: &mut Effects) {
+        self.broker.submit(effects, false);
+        for session in effects.drain() {
             session.mailbox.wake();
         }
     }

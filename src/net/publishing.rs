@@ -9,6 +9,7 @@ use crate::codec::{PacketId, QoS, ReasonCode};
 use crate::message::{Author, Message, Submitted};
 use crate::policy::{Decision, Denial, DenyReason, RateAction};
 use crate::session::{Incoming, Will};
+use crate::store::StoredWill;
 
 use super::cores::Core;
 use super::driver::End;
@@ -105,14 +106,18 @@ impl Serving {
                     &mut self.last,
                     &mut core.cache,
                     now,
-                    &mut core.wakes,
+                    &mut core.effects,
                 );
                 self.delta.dropped_queue_full += fanout.dropped_full;
                 if let Some(receiver) = fanout.crowded {
                     self.crowded = Some((receiver, now));
                 }
-                if fanout.retain_full {
-                    let denial = Denial::new(DenyReason::RetainQuota);
+                if fanout.retain_full || fanout.store_full {
+                    let denial = Denial::new(if fanout.store_full {
+                        DenyReason::StoreFull
+                    } else {
+                        DenyReason::RetainQuota
+                    });
                     return self.denied(qos, packet_id, &denial, core);
                 }
                 self.answer(qos, packet_id, ReasonCode::SUCCESS, None, core);
@@ -138,8 +143,16 @@ impl Serving {
         text: Option<&str>,
         core: &mut Core,
     ) {
-        self.connection
-            .published(qos, id, reason, text, &mut core.output);
+        // What it says must be kept before it is said; and answers keep their order [MQTT-4.6.0-2].
+        let waits = core.effects.has_promises()
+            || !self.held.is_empty()
+            || (qos == QoS::ExactlyOnce && self.connection.is_kept());
+        let out = if waits {
+            &mut core.held
+        } else {
+            &mut core.output
+        };
+        self.connection.published(qos, id, reason, text, out);
     }
 
     /// A PUBLISH was refused: a 5.0 client is told, a 3.x client cannot be, and is acknowledged or
@@ -161,7 +174,11 @@ impl Serving {
         }
         let reason = denial.reason.reason_code();
         // An acknowledgement would say that it is kept [MQTT-4.8.0-2 in 3.1.1].
-        let would_lie = denial.reason == DenyReason::RetainQuota && qos != QoS::AtMostOnce;
+        let is_not_kept = matches!(
+            denial.reason,
+            DenyReason::RetainQuota | DenyReason::StoreFull
+        );
+        let would_lie = is_not_kept && qos != QoS::AtMostOnce;
         let ends = would_lie || self.listener.disconnect_denied_mqtt3;
         if !self.connection.version().is_v5() && ends {
             return Err(End::Denied(reason));
@@ -184,6 +201,31 @@ impl Serving {
         self.admit(waiting.message, waiting.packet_id, core, now)?;
         Ok(self.throttled.is_none())
     }
+}
+
+/// The will as the store keeps it. `None` if its topic with the mount point is too long.
+pub(crate) fn stored_will(
+    will: &Will,
+    mount_point: &str,
+    author: &Arc<Author>,
+) -> Option<StoredWill> {
+    let topic = format!("{mount_point}{}", will.topic);
+    Some(StoredWill {
+        message: Arc::new(Message {
+            topic: crate::topic::TopicName::parse(&topic).ok()?,
+            payload: Bytes::copy_from_slice(&will.payload),
+            properties: will.properties.clone(),
+            qos: will.qos,
+            retain: will.retain,
+            // Its interval begins when it is published.
+            expires_at: None,
+            author: Arc::clone(author),
+            submitted: Submitted::default(),
+        }),
+        expiry_interval_s: will.expiry_interval_s,
+        delay_s: will.delay_s,
+        due: None,
+    })
 }
 
 /// The Application Message a will turns into. `None` if its topic with the mount point is too long.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::broker::{Broker, Session};
+use crate::broker::{Broker, Effects, Session};
 use crate::message::{Delivery, Subscription};
 use crate::session::SessionState;
 
@@ -71,9 +71,10 @@ impl Replay {
         session: &Session,
         state: &mut SessionState,
         now: Instant,
+        effects: &mut Effects,
     ) {
         while let Some(delivery) = self.next(broker, session, state, now) {
-            if !broker.keep_unsent(state, delivery) {
+            if !broker.keep_unsent(session, state, delivery, effects) {
                 // Those of subscriptions that were not looked up yet count as one each: looking them
                 // up to be dropped would cost more than it tells.
                 broker.count_dropped(1 + self.due.len() + self.waiting.len());

@@ -16,6 +16,7 @@ use super::Shared;
 use super::cores::{Core, WRITE_BYTES};
 use super::driver::{End, Turn};
 use super::identity::Proof;
+use super::keeping::{Held, Reading};
 use super::listener::{ListenerState, Permit};
 use super::publishing::{Throttled, will_message};
 use super::replay::Replay;
@@ -55,6 +56,10 @@ pub(crate) struct Serving {
     exchange: Option<Box<Exchange>>,
     /// CONNACK, until the first turn sends it.
     first: Vec<u8>,
+    /// Answers that wait for the store.
+    pub(super) held: Held,
+    /// What is read back from it.
+    pub(super) reading: Reading,
     _permit: Permit,
 }
 
@@ -97,6 +102,8 @@ impl Serving {
             proof: start.proof,
             exchange: None,
             first: start.first,
+            held: Held::default(),
+            reading: Reading::default(),
             _permit: start.permit,
         }
     }
@@ -150,9 +157,10 @@ impl Serving {
                 return Err(End::Revoked);
             }
             if signals.has(Signal::Recheck) {
-                self.recheck(session, now)?;
+                self.recheck(session, now, core)?;
             }
         }
+        self.release_held(core);
         if transport.is_blocked() {
             transport.send(cx, &[])?;
         }
@@ -176,8 +184,15 @@ impl Serving {
             self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
         }
         if self.tokens_due().is_some_and(|due| due <= now) {
-            self.turn_tokens(session, now);
+            self.turn_tokens(session, now, core);
             again = true;
+        }
+        self.commit(core, session);
+        if !core.output.is_empty() {
+            // Nothing had to be waited for after all.
+            self.delta.bytes_sent += core.output.len() as u64;
+            transport.send(cx, &core.output)?;
+            core.output.clear();
         }
         self.flush_counters(core);
         Ok(if again { Turn::Again } else { Turn::Wait })
@@ -192,7 +207,7 @@ impl Serving {
         session: &Arc<Session>,
         now: Instant,
     ) -> Result<bool, End> {
-        if !self.resume_throttled(core, now)? || transport.is_blocked() {
+        if self.is_held_up() || !self.resume_throttled(core, now)? || transport.is_blocked() {
             self.not_reading(now);
             return Ok(false);
         }
@@ -319,9 +334,16 @@ impl Serving {
                     listener: &self.listener,
                     client: &mut self.client,
                     session,
+                    effects: &mut core.effects,
                 };
                 let replay = &mut self.replay;
-                let out = &mut core.output;
+                // Answered when the subscriptions are kept.
+                let waits = self.connection.is_kept() || !self.held.is_empty();
+                let out = if waits {
+                    &mut core.held
+                } else {
+                    &mut core.output
+                };
                 start.subscribe(&subscribe, &mut self.connection, now, replay, out)
             }
             Step::Unsubscribe(unsubscribe) => {
@@ -330,14 +352,21 @@ impl Serving {
                     listener: &self.listener,
                     client: &mut self.client,
                     session,
+                    effects: &mut core.effects,
                 };
-                start.unsubscribe(&unsubscribe, &mut self.connection, &mut core.output)
+                let waits = self.connection.is_kept() || !self.held.is_empty();
+                let out = if waits {
+                    &mut core.held
+                } else {
+                    &mut core.output
+                };
+                start.unsubscribe(&unsubscribe, &mut self.connection, out)
             }
             Step::Authenticate { begins, data } => {
                 self.authenticate(begins, data, core)?;
                 // The new proof may name other groups.
                 if self.take_identity() {
-                    self.recheck_rights(session, now);
+                    self.recheck_rights(session, now, core);
                 }
                 Ok(())
             }
@@ -443,14 +472,21 @@ impl Serving {
             if transport.is_blocked() {
                 break;
             }
-            self.fill(core, session, now);
+            let is_blocked_by_publisher = self.fill(core, session, now);
+            if is_blocked_by_publisher {
+                break;
+            }
             if core.output.is_empty() {
                 return Ok(false);
             }
             self.delta.bytes_sent += core.output.len() as u64;
             transport.send(cx, &core.output)?;
             core.output.clear();
-            if core.deliveries.is_empty() && self.replay.is_empty() && !self.connection.can_pump() {
+            let is_all = core.deliveries.is_empty()
+                && self.replay.is_empty()
+                && !self.reading.has_more()
+                && !self.connection.can_pump();
+            if is_all {
                 return Ok(false);
             }
         }
@@ -466,6 +502,11 @@ impl Serving {
                 .give_back(&mut core.deliveries, self.connection.held());
             return Ok(false);
         }
+        if !core.output.is_empty() {
+            self.delta.bytes_sent += core.output.len() as u64;
+            transport.send(cx, &core.output)?;
+            core.output.clear();
+        }
         if !core.deliveries.is_empty() {
             session
                 .mailbox
@@ -475,8 +516,10 @@ impl Serving {
     }
 
     /// Fills the output buffer: first what a resumed session owes and what waited for the window,
-    /// then retained messages for new subscriptions, then what came since.
-    fn fill(&mut self, core: &mut Core, session: &Arc<Session>, now: Instant) {
+    /// then what waits in the store, then retained messages for new subscriptions, then what came since.
+    /// True if the next message is one that its publisher has not handed to the store yet: it will have
+    /// when its turn is over.
+    fn fill(&mut self, core: &mut Core, session: &Arc<Session>, now: Instant) -> bool {
         let gate = self.shared.broker.gate();
         let client = &mut self.client;
         if self.connection.can_pump() {
@@ -485,16 +528,19 @@ impl Serving {
                     gate.deliver(client, delivery)
                 });
         }
+        if self.connection.is_kept() && !self.send_backlog(core, session, now) {
+            return false;
+        }
         // Not while the window is shut: what is looked up must not pile up behind it.
         while core.output.len() < WRITE_BYTES
             && !self.connection.is_window_shut()
-            && let Some(delivery) =
+            && let Some(mut delivery) =
                 self.replay
                     .next(&self.shared.broker, session, self.connection.session(), now)
         {
-            if let Some(delivery) = gate.deliver(client, delivery) {
-                self.connection.deliver(delivery, now, &mut core.output);
-            }
+            let broker = &self.shared.broker;
+            broker.keep_delivery(session, &mut delivery, &mut core.effects);
+            self.deliver_kept(delivery, core, now);
         }
         if !self.replay.is_empty() {
             if self.connection.is_window_shut() {
@@ -502,22 +548,26 @@ impl Serving {
                 let held = self.connection.held();
                 session.mailbox.give_back(&mut core.deliveries, held);
             }
-            return;
+            return false;
         }
         let held = self.connection.held();
-        if core.deliveries.is_empty() {
-            session.mailbox.take(&mut core.deliveries, held);
+        if core.deliveries.is_empty() && !session.mailbox.take(&mut core.deliveries, held) {
+            return false;
         }
         // A subscription made in 5.0 may ask for what 3.x has not: there a message is retained only if it
         // was kept before the client subscribed [MQTT-3.3.1-9 in 3.1.1].
         let takes_retain = self.connection.version().is_v5();
+        let mut waits_for_publisher = false;
         while core.output.len() < WRITE_BYTES
             && let Some(mut delivery) = core.deliveries.pop_front()
         {
-            delivery.retain &= takes_retain;
-            if let Some(delivery) = gate.deliver(client, delivery) {
-                self.connection.deliver(delivery, now, &mut core.output);
+            if delivery.seq != 0 && !delivery.message.submitted.is_set() {
+                core.deliveries.push_front(delivery);
+                waits_for_publisher = true;
+                break;
             }
+            delivery.retain &= takes_retain;
+            self.deliver_kept(delivery, core, now);
         }
         // What now waits for the window counts against the queue from the next message on. Nothing
         // waits for a client that keeps up, and then this costs nothing.
@@ -525,6 +575,7 @@ impl Serving {
         if waits != held {
             session.mailbox.set_held(waits);
         }
+        waits_for_publisher
     }
 
     /// Somebody was banned: it may be this client.
@@ -536,7 +587,12 @@ impl Serving {
     }
 
     /// The policy or the users have changed: what is no longer allowed ends now.
-    fn recheck(&mut self, session: &Arc<Session>, now: Instant) -> Result<(), End> {
+    fn recheck(
+        &mut self,
+        session: &Arc<Session>,
+        now: Instant,
+        core: &mut Core,
+    ) -> Result<(), End> {
         let shared = Arc::clone(&self.shared);
         self.listener = shared.listener_state(&self.listener);
         let address = self.client.who().address;
@@ -546,20 +602,25 @@ impl Serving {
         }
         self.proof_looked_at = self.proof.look_again_at(&self.listener, now);
         self.take_identity();
-        self.turn_tokens(session, now);
+        self.turn_tokens(session, now, core);
         self.client.set_budget(shared.budget());
-        self.recheck_rights(session, now);
+        self.recheck_rights(session, now, core);
         Ok(())
     }
 
     /// Judges again what the client has subscribed to and what waits for it.
-    pub(super) fn recheck_rights(&mut self, session: &Arc<Session>, now: Instant) {
+    pub(super) fn recheck_rights(&mut self, session: &Arc<Session>, now: Instant, core: &mut Core) {
         let shared = Arc::clone(&self.shared);
         let state = self.connection.session_mut();
         let mount_point = &self.listener.mount_point;
-        let rechecked = shared
-            .broker
-            .recheck(session, state, &mut self.client, mount_point, now);
+        let rechecked = shared.broker.recheck(
+            session,
+            state,
+            &mut self.client,
+            mount_point,
+            now,
+            &mut core.effects,
+        );
         for (subscription, denial) in &rechecked.lost {
             let filter = subscription.filter.to_string();
             report::subscription_lost(&shared, self.client.who(), &filter, denial);
@@ -618,27 +679,28 @@ impl Serving {
             end,
             now.duration_since(self.connected_at),
         );
-        self.release(session, now, &mut core.wakes);
+        self.release(session, now, &mut core.effects);
     }
 
     /// As [`Serving::end`], when the runtime stops and there is no core to work with.
-    pub(crate) fn abandon(self: Box<Self>, _shared: &Arc<Shared>, session: &Arc<Session>) {
-        let mut wakes = crate::broker::Wakes::default();
-        self.release(session, super::now(), &mut wakes);
+    pub(crate) fn abandon(self: Box<Self>, shared: &Arc<Shared>, session: &Arc<Session>) {
+        let mut effects = crate::broker::Effects::default();
+        self.release(session, super::now(), &mut effects);
+        shared.broker.submit(&mut effects, false);
     }
 
     fn release(
         self: Box<Self>,
         session: &Arc<Session>,
         now: Instant,
-        wakes: &mut crate::broker::Wakes,
+        effects: &mut crate::broker::Effects,
     ) {
         let this = *self;
         let (mut state, will) = this.connection.into_session();
         if state.outlives_connection() {
             // Retained messages that were not sent yet are still owed to a session that goes on.
             this.replay
-                .keep(&this.shared.broker, session, &mut state, now);
+                .keep(&this.shared.broker, session, &mut state, now, effects);
         }
         let will = will.and_then(|will| {
             let delay = Duration::from_secs(u64::from(will.delay_s));
@@ -647,7 +709,7 @@ impl Serving {
         });
         this.shared
             .broker
-            .release(session, state, will, true, now, wakes);
+            .release(session, state, will, true, now, effects);
     }
 }
 

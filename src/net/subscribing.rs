@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::broker::Session;
+use crate::broker::{Effects, Session};
 use crate::codec::{self, ReasonCode, SubscribeFilter, Version};
 use crate::message::{RetainHandling, Subscription};
 use crate::policy::{Client, Decision, Denial, DenyReason};
@@ -57,6 +57,7 @@ pub(crate) struct Subscribing<'a> {
     pub(crate) listener: &'a ListenerState,
     pub(crate) client: &'a mut Client,
     pub(crate) session: &'a Arc<Session>,
+    pub(crate) effects: &'a mut Effects,
 }
 
 impl Subscribing<'_> {
@@ -116,7 +117,10 @@ impl Subscribing<'_> {
         let text = filter.to_string();
         let is_one_too_many = state.subscriptions.len() >= self.listener.max_subscriptions
             && !state.subscriptions.contains_key(&*text);
-        let refused = if is_one_too_many {
+        let would_be_kept = state.number.is_some();
+        let refused = if would_be_kept && self.shared.broker.is_store_short() {
+            Some(DenyReason::StoreFull)
+        } else if is_one_too_many {
             Some(DenyReason::MaxSubscriptions)
         } else {
             not_offered(self.listener.session.available, wanted.filter)
@@ -142,10 +146,10 @@ impl Subscribing<'_> {
             Decision::Admit(subscription) => {
                 let qos = subscription.qos;
                 report::subscribed(self.shared, self.client.who(), &text, qos);
-                let done = self
-                    .shared
-                    .broker
-                    .subscribe(self.session, state, subscription);
+                let done =
+                    self.shared
+                        .broker
+                        .subscribe(self.session, state, subscription, self.effects);
                 if done.wants_retained
                     && let Some(made) = state.subscriptions.get(&*text)
                 {
@@ -186,7 +190,10 @@ impl Subscribing<'_> {
             };
             let text = filter.to_string();
             let state = connection.session_mut();
-            let existed = self.shared.broker.unsubscribe(self.session, state, &text);
+            let existed = self
+                .shared
+                .broker
+                .unsubscribe(self.session, state, &text, self.effects);
             if existed {
                 report::unsubscribed(self.shared, self.client.who(), &text);
             }

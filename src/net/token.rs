@@ -12,6 +12,7 @@ use crate::policy::Client;
 use crate::session::{self, SessionState, TOKEN_TOPIC, TopicTokens, Turned};
 use crate::topic::TopicName;
 
+use super::cores::Core;
 use super::listener::ListenerState;
 use super::random;
 use super::serving::Serving;
@@ -85,7 +86,7 @@ impl Serving {
     /// Does what is due about tokens: the client is told a new one, and loses what it had by one that
     /// is over.
     #[cold]
-    pub(super) fn turn_tokens(&mut self, session: &Arc<Session>, now: Instant) {
+    pub(super) fn turn_tokens(&mut self, session: &Arc<Session>, now: Instant, core: &mut Core) {
         let Some(settings) = self.listener.session.topic_tokens else {
             return;
         };
@@ -106,9 +107,12 @@ impl Serving {
         if turned == Turned::Renewed {
             queue(state, &self.listener.mount_point);
         }
+        let state = self.connection.session();
+        let broker = &self.shared.broker;
+        broker.keep_facts(session, state, &mut core.effects);
         self.client.set_tokens(names);
         self.author = Arc::new(super::serving::author(self.client.who()));
-        self.recheck_rights(session, now);
+        self.recheck_rights(session, now, core);
     }
 }
 

@@ -108,6 +108,7 @@ deny_reasons! {
     MessageSize, "message_size", PACKET_TOO_LARGE, "the payload is larger than message_size_limit";
     AnswerTooLarge, "answer_too_large", PACKET_TOO_LARGE, "the client takes no packet as large as the answer to its CONNECT";
     RetainQuota, "retain_quota", QUOTA_EXCEEDED, "the retained store is full";
+    StoreFull, "store_full", QUOTA_EXCEEDED, "the store on disk has no room";
     WillRefused, "will", NOT_AUTHORIZED, "the will could never be published";
     QosNotSupported, "qos_not_supported", QOS_NOT_SUPPORTED, "the QoS is above max_qos";
     RetainNotSupported, "retain_not_supported", RETAIN_NOT_SUPPORTED, "retained messages are switched off";

@@ -418,6 +418,14 @@ impl Gate {
         Admitted(message)
     }
 
+    /// A will that is published after a restart: its client is known as the author of the message.
+    pub fn will_of_author(&self, message: Message) -> Option<Admitted<Message>> {
+        let rights = self.author_rights(&message.author)?;
+        let topic = message.topic.as_str();
+        let may = rights.publish(topic, message.qos).is_ok();
+        may.then_some(Admitted(message))
+    }
+
     /// May the author of a retained message still write its topic (`check_retain_source`)?
     pub fn author_rights(&self, author: &Author) -> Option<Rights> {
         let listener = author.listener?;

@@ -8,6 +8,7 @@ use crate::codec::{self, AckKind, PacketId, QoS, ReasonCode};
 
 use super::ProtocolError;
 use super::connection::Connection;
+use super::progress::Progress;
 
 impl Connection {
     /// The message with `packet_id` was routed or refused: answers it. A refused QoS 2 identifier
@@ -28,6 +29,9 @@ impl Connection {
             QoS::ExactlyOnce => {
                 if !reason.is_error() {
                     self.session.inbound.insert(id);
+                    if self.is_kept() {
+                        self.session.outbound.progress.push(Progress::Received(id));
+                    }
                 }
                 AckKind::Pubrec
             }
@@ -39,6 +43,18 @@ impl Connection {
     /// lets a client work is smaller.
     #[inline]
     pub(super) fn ack(&self, kind: AckKind, id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
+        codec::encode_ack(out, self.version, kind, id, reason, None);
+    }
+
+    /// As [`Connection::ack`], for one that must not be sent before what it says is kept.
+    pub(super) fn ack_kept(
+        &mut self,
+        kind: AckKind,
+        id: PacketId,
+        reason: ReasonCode,
+        out: &mut Vec<u8>,
+    ) {
+        let out = if self.is_kept() { &mut self.after } else { out };
         codec::encode_ack(out, self.version, kind, id, reason, None);
     }
 

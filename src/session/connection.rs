@@ -20,6 +20,7 @@ use super::available::Available;
 use super::keep_alive::KeepAlive;
 use super::opening::{Opening, Settings};
 use super::outbound::{Sent, Window};
+use super::progress::Progress;
 use super::state::SessionState;
 use super::step::{Delivered, Incoming, IncomingTopic, Step, Tally};
 use super::will::Will;
@@ -49,6 +50,8 @@ pub struct Connection {
     will: Option<Box<Will>>,
     pub(super) authentication: Option<Box<Authentication>>,
     tally: Tally,
+    /// Packets that may be sent when what was recorded is kept.
+    pub(super) after: Vec<u8>,
 }
 
 impl Connection {
@@ -97,6 +100,7 @@ impl Connection {
                 .authentication
                 .map(|(method, _)| Box::new(Authentication::new(method))),
             tally: Tally::default(),
+            after: Vec::new(),
         }
     }
 
@@ -125,6 +129,23 @@ impl Connection {
         self.authentication
             .as_ref()
             .map(|authentication| authentication.method())
+    }
+
+    /// Whether the session is kept in the store.
+    #[inline]
+    pub fn is_kept(&self) -> bool {
+        self.session.number.is_some()
+    }
+
+    /// Moves packets to `into` that may be sent only when what [`SessionState::take_progress`] gave is kept.
+    #[inline]
+    pub fn take_after(&mut self, into: &mut Vec<u8>) {
+        into.append(&mut self.after);
+    }
+
+    /// A delivery that was not admitted: the client does not get it.
+    pub fn dropped(&mut self, seq: u64) {
+        self.session.outbound.dropped(seq);
     }
 
     /// Counters since the last call.
@@ -170,12 +191,16 @@ impl Connection {
             Packet::Pubrec(ack) => self.pubrec(&ack, out),
             Packet::Pubrel(ack) => {
                 let known = self.session.inbound.release(ack.packet_id);
+                if known && self.is_kept() {
+                    let progress = Progress::ReceivedDone(ack.packet_id);
+                    self.session.outbound.progress.push(progress);
+                }
                 let reason = if known {
                     ReasonCode::SUCCESS
                 } else {
                     ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
                 };
-                self.ack(AckKind::Pubcomp, ack.packet_id, reason, out);
+                self.ack_kept(AckKind::Pubcomp, ack.packet_id, reason, out);
                 Ok(Step::Continue)
             }
             Packet::Pubcomp(ack) => {
@@ -239,7 +264,7 @@ impl Connection {
         {
             if self.session.inbound.is_repeated(id) {
                 // The message was taken before; say so again, and route nothing [MQTT-4.3.3-10].
-                self.ack(AckKind::Pubrec, id, ReasonCode::SUCCESS, out);
+                self.ack_kept(AckKind::Pubrec, id, ReasonCode::SUCCESS, out);
                 return Ok(Step::Continue);
             }
             // 3.x clients are told no Receive Maximum; identifiers bound them to 65,535.
@@ -353,8 +378,12 @@ impl Connection {
             let Some(delivery) = self.session.outbound.next_waiting() else {
                 break;
             };
-            if let Some(delivery) = admit(delivery) {
-                self.send(delivery.into_inner(), now, out);
+            let seq = delivery.seq;
+            match admit(delivery) {
+                Some(delivery) => {
+                    self.send(delivery.into_inner(), now, out);
+                }
+                None => self.dropped(seq),
             }
         }
     }
@@ -369,6 +398,7 @@ impl Connection {
     fn send(&mut self, delivery: Delivery, now: Instant, out: &mut Vec<u8>) -> Delivered {
         if delivery.message.is_expired(now) {
             self.tally.expired += 1;
+            self.dropped(delivery.seq);
             return Delivered::Expired;
         }
         let id = match delivery.qos {
@@ -381,7 +411,17 @@ impl Connection {
                 }
             },
         };
-        if !self.write(&delivery, id, false, now, out) {
+        // A message of QoS 2 goes when it is certain that it will keep its identifier.
+        let is_written = if delivery.seq != 0 && delivery.qos == QoS::ExactlyOnce {
+            let mut after = std::mem::take(&mut self.after);
+            let is_written = self.write(&delivery, id, false, now, &mut after);
+            self.after = after;
+            is_written
+        } else {
+            self.write(&delivery, id, false, now, out)
+        };
+        if !is_written {
+            self.dropped(delivery.seq);
             return Delivered::TooLarge;
         }
         if let Some(id) = id {
@@ -420,7 +460,10 @@ impl Connection {
             head.expiry_interval_s = message.expiry_left_s(now);
             head.identifiers = &delivery.identifiers;
             head.properties = &message.properties;
-            naming = self.outbound_aliases.naming(&message.topic);
+            // What is sent later than what follows it can neither set an alias nor rely on one.
+            if delivery.seq == 0 || delivery.qos != QoS::ExactlyOnce {
+                naming = self.outbound_aliases.naming(&message.topic);
+            }
             match naming {
                 Naming::Name => {}
                 Naming::NameAndAlias(alias) => head.alias = Some(alias),
@@ -485,7 +528,7 @@ impl Connection {
         let refused = ack.reason.is_error();
         match self.session.outbound.received(ack.packet_id, refused) {
             Sent::Release | Sent::ReleaseAgain => {
-                self.ack(AckKind::Pubrel, ack.packet_id, ReasonCode::SUCCESS, out);
+                self.ack_kept(AckKind::Pubrel, ack.packet_id, ReasonCode::SUCCESS, out);
                 Ok(Step::Continue)
             }
             Sent::Unknown if refused => Ok(Step::Continue),

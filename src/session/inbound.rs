@@ -43,6 +43,11 @@ impl Inbound {
         self.received.len()
     }
 
+    /// A session that was found in the store had received these.
+    pub(crate) fn restore(&mut self, ids: impl IntoIterator<Item = PacketId>) {
+        self.earlier.extend(ids);
+    }
+
     /// A new connection resumes the session.
     pub(crate) fn resume(&mut self) {
         let received = std::mem::take(&mut self.received);

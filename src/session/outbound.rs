@@ -6,6 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::codec::{PacketId, QoS};
 use crate::message::Delivery;
 
+use super::progress::{Progress, Unfinished};
+
 /// Identifiers are given out by us, one after the other, so no peer can choose colliding keys.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
@@ -35,9 +37,13 @@ enum Stage {
 
 #[derive(Debug)]
 struct Inflight {
-    /// What to send again; `None` once PUBREC has come: from then on only PUBREL is repeated.
+    /// What to send again; `None` once PUBREC has come: from then on only PUBREL is repeated. And `None`
+    /// while it is in the store only, before a client resumes the session.
     delivery: Option<Delivery>,
     stage: Stage,
+    qos: QoS,
+    /// Its place in the store's queue; 0 if it is not kept there.
+    seq: u64,
     bytes: usize,
     /// Order of first sending, which a resumed session repeats [MQTT-4.6.0-1].
     order: u64,
@@ -46,16 +52,14 @@ struct Inflight {
 }
 
 impl Inflight {
-    fn is_qos2(&self) -> bool {
-        self.delivery
-            .as_ref()
-            .is_none_or(|delivery| delivery.qos == QoS::ExactlyOnce)
-    }
-
     /// From here on only PUBREL is repeated.
     fn release(&mut self) {
         self.stage = Stage::Released;
         self.delivery = None;
+    }
+
+    fn is_missing(&self) -> bool {
+        self.stage == Stage::Published && self.delivery.is_none()
     }
 }
 
@@ -88,6 +92,8 @@ pub(crate) struct Outbound {
     inflight_bytes: usize,
     last_id: u16,
     order: u64,
+    /// Steps that the store was not told of yet.
+    pub(super) progress: Vec<Progress>,
 }
 
 /// Limits of one connection's window.
@@ -139,9 +145,15 @@ impl Outbound {
         self.order += 1;
         self.in_window += 1;
         self.inflight_bytes += bytes;
+        let (seq, qos) = (delivery.seq, delivery.qos);
+        if seq != 0 {
+            self.progress.push(Progress::Sent { seq, id, qos });
+        }
         self.inflight.insert(
             id,
             Inflight {
+                qos,
+                seq,
                 delivery: Some(delivery),
                 stage: Stage::Published,
                 bytes,
@@ -169,13 +181,11 @@ impl Outbound {
     pub(crate) fn acked(&mut self, id: PacketId) -> Sent {
         match self.inflight.get(&id) {
             None => Sent::Unknown,
-            Some(entry) => match &entry.delivery {
-                Some(delivery) if delivery.qos == QoS::AtLeastOnce => {
-                    self.finish(id);
-                    Sent::Completed
-                }
-                _ => Sent::OutOfState,
-            },
+            Some(entry) if entry.qos == QoS::AtLeastOnce => {
+                self.finish(id);
+                Sent::Completed
+            }
+            Some(_) => Sent::OutOfState,
         }
     }
 
@@ -187,11 +197,7 @@ impl Outbound {
         if entry.stage == Stage::Released {
             return Sent::ReleaseAgain;
         }
-        if entry
-            .delivery
-            .as_ref()
-            .is_none_or(|delivery| delivery.qos != QoS::ExactlyOnce)
-        {
+        if entry.qos != QoS::ExactlyOnce {
             return Sent::OutOfState;
         }
         if refused {
@@ -200,7 +206,22 @@ impl Outbound {
             return Sent::Completed;
         }
         entry.release();
+        let seq = entry.seq;
+        self.released(id, seq);
         Sent::Release
+    }
+
+    fn released(&mut self, id: PacketId, seq: u64) {
+        if seq != 0 {
+            self.progress.push(Progress::Released { seq, id });
+        }
+    }
+
+    /// A message that was not sent is not to be either.
+    pub(crate) fn dropped(&mut self, seq: u64) {
+        if seq != 0 {
+            self.progress.push(Progress::Done { seq });
+        }
     }
 
     /// PUBCOMP.
@@ -220,8 +241,10 @@ impl Outbound {
     /// for a repetition: the exchange goes on with PUBREL. True if that is to be sent.
     pub(crate) fn give_up(&mut self, id: PacketId) -> bool {
         match self.inflight.get_mut(&id) {
-            Some(entry) if entry.is_qos2() => {
+            Some(entry) if entry.qos == QoS::ExactlyOnce => {
                 entry.release();
+                let seq = entry.seq;
+                self.released(id, seq);
                 true
             }
             _ => {
@@ -232,11 +255,12 @@ impl Outbound {
     }
 
     fn finish(&mut self, id: PacketId) {
-        if let Some(entry) = self.inflight.remove(&id)
-            && entry.in_window
-        {
-            self.in_window = self.in_window.saturating_sub(1);
-            self.inflight_bytes = self.inflight_bytes.saturating_sub(entry.bytes);
+        if let Some(entry) = self.inflight.remove(&id) {
+            self.dropped(entry.seq);
+            if entry.in_window {
+                self.in_window = self.in_window.saturating_sub(1);
+                self.inflight_bytes = self.inflight_bytes.saturating_sub(entry.bytes);
+            }
         }
         if self.inflight.is_empty() && self.inflight.capacity() > 64 {
             self.inflight = HashMap::default();
@@ -287,25 +311,113 @@ impl Outbound {
     /// for the client counts it against its Receive Maximum [MQTT-3.3.4-9]; so do released ones, of
     /// which only PUBREL is still to be sent, and those of QoS 2 become released ones.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool) -> usize {
-        let waiting = self.waiting.len();
-        self.waiting.retain(|delivery| keep(delivery));
-        let mut dropped = waiting - self.waiting.len();
+        let mut dropped = 0;
+        let told = &mut self.progress;
+        let mut drop = |progress: Progress, seq| {
+            dropped += 1;
+            if seq != 0 {
+                told.push(progress);
+            }
+        };
+        self.waiting.retain(|delivery| {
+            let seq = delivery.seq;
+            let kept = keep(delivery);
+            if !kept {
+                drop(Progress::Done { seq }, seq);
+            }
+            kept
+        });
         self.waiting_bytes = self
             .waiting
             .iter()
             .map(|delivery| delivery.message.size_bytes())
             .sum();
-        self.inflight.retain(|_, entry| {
+        self.inflight.retain(|&id, entry| {
             if entry.in_window || entry.delivery.as_ref().is_none_or(&mut keep) {
                 return true;
             }
-            dropped += 1;
-            let goes_on = entry.is_qos2();
+            let seq = entry.seq;
+            let goes_on = entry.qos == QoS::ExactlyOnce;
             if goes_on {
                 entry.release();
+                drop(Progress::Released { seq, id }, seq);
+            } else {
+                drop(Progress::Done { seq }, seq);
             }
             goes_on
         });
         dropped
+    }
+
+    /// The session is parked, and the store has what it owes: gives what waits, as places and sizes, and
+    /// keeps of what is on its way all but the messages.
+    pub(crate) fn strip(&mut self) -> Vec<(u64, usize)> {
+        let mut unsent = Vec::new();
+        self.waiting.retain(|delivery| {
+            if delivery.seq != 0 {
+                unsent.push((delivery.seq, delivery.message.size_bytes()));
+            }
+            delivery.seq == 0
+        });
+        let sizes = self.waiting.iter();
+        self.waiting_bytes = sizes.map(|delivery| delivery.message.size_bytes()).sum();
+        for entry in self.inflight.values_mut() {
+            if entry.seq != 0 {
+                entry.delivery = None;
+            }
+        }
+        unsent
+    }
+
+    /// Places in the store of the first and the last message on its way that must be read back.
+    pub(crate) fn missing(&self) -> Option<(u64, u64)> {
+        let missing = || self.inflight.values().filter(|entry| entry.is_missing());
+        let first = missing().map(|entry| entry.seq).min()?;
+        let last = missing().map(|entry| entry.seq).max()?;
+        Some((first, last))
+    }
+
+    /// A message on its way was read back.
+    pub(crate) fn found(&mut self, id: PacketId, delivery: Delivery) {
+        if let Some(entry) = self.inflight.get_mut(&id)
+            && entry.is_missing()
+            && entry.seq == delivery.seq
+        {
+            entry.bytes = delivery.message.size_bytes();
+            entry.delivery = Some(delivery);
+        }
+    }
+
+    /// What is still missing cannot be read: it is not sent again. Gives the number of messages.
+    pub(crate) fn give_up_missing(&mut self) -> usize {
+        let missing = self.inflight.iter().filter(|(_, entry)| entry.is_missing());
+        let ids: Vec<PacketId> = missing.map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.give_up(*id);
+        }
+        ids.len()
+    }
+
+    /// A session that was found in the store goes on with what it had sent, in the order of sending.
+    pub(crate) fn restore(&mut self, unfinished: impl Iterator<Item = Unfinished>) {
+        for one in unfinished {
+            self.order += 1;
+            self.last_id = one.id.get();
+            let stage = if one.released {
+                Stage::Released
+            } else {
+                Stage::Published
+            };
+            let entry = Inflight {
+                delivery: None,
+                stage,
+                qos: one.qos,
+                seq: one.seq,
+                bytes: one.bytes,
+                order: self.order,
+                in_window: false,
+            };
+            self.inflight.insert(one.id, entry);
+        }
     }
 }

@@ -71,8 +71,8 @@ pub(super) struct Shared {
     notify: Notify,
 }
 
-/// Called after each commit, and when the store fails.
-pub type Wake = Box<dyn Fn() + Send + Sync>;
+/// Called after each commit, and when the store fails, with the last ticket that is done.
+pub type Wake = Box<dyn Fn(Ticket) + Send + Sync>;
 
 struct Notify(Wake);
 
@@ -105,7 +105,7 @@ impl Shared {
         drop(failure);
         self.standing
             .store(Standing::Failed as u8, Ordering::Release);
-        (self.notify.0)();
+        (self.notify.0)(self.committed.load(Ordering::Acquire));
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -134,7 +134,7 @@ impl Shared {
 
     pub(super) fn commit_done(&self, ticket: Ticket) {
         self.committed.store(ticket, Ordering::Release);
-        (self.notify.0)();
+        (self.notify.0)(ticket);
     }
 
     /// After the queue was emptied.

@@ -347,7 +347,7 @@ impl fmt::Debug for Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::new(Box::new(|| {}))
+        Self::new(Box::new(|_| {}))
     }
 }
 
@@ -437,12 +437,13 @@ impl Memory {
 
     fn tell(&self, mut inner: parking_lot::MutexGuard<'_, Inner>, wake: bool) {
         let answers = inner.answers();
+        let committed = inner.committed;
         drop(inner);
         for (page, reply) in answers {
             reply(page);
         }
         if wake {
-            (self.wake)();
+            (self.wake)(committed);
         }
     }
 }

@@ -447,9 +447,14 @@ fn directives_without_effect_say_what_they_mean_here() {
     assert_eq!(errors(&loaded), [""; 0]);
     let warnings = warnings(&loaded);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains(
-        "`persistence` has no effect: sessions, queues and retained messages are kept in memory"
-    ));
+    assert!(
+        warnings[0].contains("`autosave_interval` has no effect: everything is on the disk before"),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        loaded.settings.persistence.directory(),
+        Path::new("/var/lib/mosquitto/store")
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod abuse;
 mod contexts;
 mod documents;
 mod grammar;
+mod persistence;
 mod profiles;
 mod reload;
 mod support;

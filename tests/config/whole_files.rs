@@ -67,7 +67,7 @@ fn the_configuration_of_the_topic_security_guide_loads_unchanged_in_hardened() {
 }
 
 #[test]
-fn the_default_file_of_debian_loads_with_a_warning_about_persistence() {
+fn the_default_file_of_debian_loads_and_keeps_what_it_kept() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let text = format!(
         "pid_file /run/mosquitto/mosquitto.pid\n\npersistence true\npersistence_location /var/lib/mosquitto/\n\n\
@@ -76,8 +76,9 @@ fn the_default_file_of_debian_loads_with_a_warning_about_persistence() {
     );
     let loaded = read(&text);
     assert_eq!(errors(&loaded), [""; 0]);
-    assert_eq!(warnings(&loaded).len(), 1, "{:?}", warnings(&loaded));
+    assert_eq!(warnings(&loaded), [""; 0]);
     assert!(loaded.settings.local_only);
+    assert!(loaded.settings.persistence.store().is_some());
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod guessing;
 mod halves;
 mod hostile;
 mod interop;
+mod kills;
 mod level4_messages;
 mod level4_packets;
 mod level4_sessions;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use portcullis::audit::{Auditor, Journal, JournalTarget, Metrics, Traffic};
 use portcullis::auth::Authenticator;
-use portcullis::broker::{Broker, Settings, Signal, Wakes};
+use portcullis::broker::{Broker, Effects, Settings, Signal};
 use portcullis::codec::Limits;
 use portcullis::net::listener::{Listener, ListenerState, connection};
 use portcullis::net::{Cores, Sentry, SentrySettings, Shared};
@@ -107,6 +107,7 @@ fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
         websocket: None,
         packet_timeout: None,
         nodelay: false,
+        queue_overflow: portcullis::broker::QueueOverflow::RejectNew,
     });
     shared.add_listener(Arc::clone(&listener));
     (shared, listener)
@@ -173,9 +174,9 @@ impl Host {
         self.runtime.block_on(tokio::time::advance(time));
         let _entered = self.runtime.enter();
         let now = tokio::time::Instant::now().into_std();
-        let mut wakes = Wakes::default();
-        self.shared.broker.tick(now, &mut wakes);
-        self.shared.wake(&mut wakes);
+        let mut effects = Effects::default();
+        self.shared.broker.tick(now, &mut effects);
+        self.shared.finish(&mut effects);
     }
 
     /// Everybody looks at the rights anew, as after a reload.

@@ -201,7 +201,7 @@ fn a_receiver_is_woken_once_until_it_has_looked() {
         .mailbox
         .attach(Waker::from(Arc::clone(&counter)));
     let wake = |world: &mut World| {
-        let sessions: Vec<_> = world.wakes.drain().collect();
+        let sessions: Vec<_> = world.effects.drain().collect();
         for session in &sessions {
             session.mailbox.wake();
         }

@@ -262,7 +262,10 @@ fn mqtt_3_3_2_5_a_retained_message_is_not_sent_once_it_has_expired_and_is_then_r
     world.wait(1);
     assert_eq!(found(&mut world, "#").len(), 2);
     assert_eq!(world.broker.counts().retained_messages, 3);
-    assert_eq!(world.broker.expire_retained(world.now), 1);
+    assert_eq!(
+        world.broker.expire_retained(world.now, &mut world.effects),
+        1
+    );
     let counts = world.broker.counts();
     assert_eq!((counts.retained_messages, counts.retained_bytes), (2, 4));
 }

@@ -348,7 +348,7 @@ fn a_message_published_for_a_session_that_has_ended_does_not_reach_the_next_of_i
         seq: 0,
     };
     let pushed = session.mailbox.push(epoch, late, session.bounds.now());
-    assert_eq!(pushed, crate::broker::Pushed::Stale);
+    assert_eq!(pushed.outcome, crate::broker::Pushed::Stale);
     assert!(world.payloads(&mut fresh).is_empty());
 }
 

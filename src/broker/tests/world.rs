@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::broker::{
-    Broker, Claimed, Fanout, Handover, LastTopic, MatchCache, Owner, Rechecked, Session, Settings,
-    Wakes,
+    Broker, Claimed, Effects, Fanout, Handover, LastTopic, MatchCache, Owner, Rechecked, Session,
+    Settings,
 };
 use crate::codec::{self, Limits, QoS, Version};
 use crate::message::{
@@ -114,7 +114,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     told: Arc<Told>,
     cache: MatchCache,
-    pub(super) wakes: Wakes,
+    pub(super) effects: Effects,
 }
 
 /// A client that waits for the session to be handed over.
@@ -146,7 +146,7 @@ impl World {
             now: Instant::now(),
             told,
             cache: MatchCache::default(),
-            wakes: Wakes::default(),
+            effects: Effects::default(),
         }
     }
 
@@ -157,14 +157,14 @@ impl World {
     /// Time passes, and what is due is done.
     pub(super) fn wait(&mut self, seconds: u64) -> usize {
         self.now += Duration::from_secs(seconds);
-        self.broker.tick(self.now, &mut self.wakes)
+        self.broker.tick(self.now, &mut self.effects)
     }
 
     fn claim(&mut self, hello: &Hello) -> Claimed {
         let id = ClientId::new(&hello.connect.id);
         let clean = hello.connect.clean;
         self.broker
-            .claim(&id, &hello.owner(), clean, self.now, &mut self.wakes)
+            .claim(&id, &hello.owner(), clean, self.now, &mut self.effects)
     }
 
     pub(super) fn connect(&mut self, hello: &Hello) -> Peer {
@@ -292,6 +292,7 @@ impl World {
             &mut peer.client,
             peer.mount_point,
             self.now,
+            &mut self.effects,
         );
         peer.rechecked = Some(rechecked);
     }
@@ -309,11 +310,18 @@ impl World {
     fn leave(&mut self, peer: Peer, will: Option<(Message, u64)>) {
         let (mut state, _) = peer.connection.into_session();
         for delivery in peer.replay {
-            self.broker.keep_unsent(&mut state, delivery);
+            self.broker
+                .keep_unsent(&peer.session, &mut state, delivery, &mut self.effects);
         }
         let will = will.map(|(message, delay)| (message, peer.client, Duration::from_secs(delay)));
-        self.broker
-            .release(&peer.session, state, will, true, self.now, &mut self.wakes);
+        self.broker.release(
+            &peer.session,
+            state,
+            will,
+            true,
+            self.now,
+            &mut self.effects,
+        );
     }
 
     pub(super) fn subscribe(&mut self, peer: &mut Peer, subscription: Subscription) -> bool {
@@ -324,7 +332,9 @@ impl World {
             return false;
         };
         let state = peer.connection.session_mut();
-        let done = self.broker.subscribe(&peer.session, state, admitted);
+        let done = self
+            .broker
+            .subscribe(&peer.session, state, admitted, &mut self.effects);
         if done.wants_retained
             && let Some(made) = state.subscriptions.get(&*text)
         {
@@ -336,7 +346,8 @@ impl World {
 
     pub(super) fn unsubscribe(&mut self, peer: &mut Peer, filter: &str) -> bool {
         let state = peer.connection.session_mut();
-        self.broker.unsubscribe(&peer.session, state, filter)
+        self.broker
+            .unsubscribe(&peer.session, state, filter, &mut self.effects)
     }
 
     /// Publishes as `peer`; what the gate refuses goes nowhere.
@@ -352,7 +363,7 @@ impl World {
                 &mut peer.last,
                 &mut self.cache,
                 self.now,
-                &mut self.wakes,
+                &mut self.effects,
             ),
             _ => Fanout::default(),
         }

@@ -7,7 +7,7 @@ use crate::config::settings::RateAction;
 use crate::config::value::{Value, limit, positive, size};
 
 /// mosquitto's own `int`.
-const INT: i64 = i32::MAX as i64;
+pub(super) const INT: i64 = i32::MAX as i64;
 /// Largest MQTT packet: Remaining Length of four bytes plus the fixed header (section 2.1.4).
 const LARGEST_PACKET: i64 = 268_435_455 + 5;
 

@@ -1,9 +1,10 @@
 //! Listeners and their TLS.
 
 use crate::auth::CertificateGroups;
+use crate::broker::QueueOverflow;
 use crate::codec::{QoS, Version};
 use crate::config::builder::ListenerDraft;
-use crate::config::directive::{Directive, Repeat, Scope, Section, Structure};
+use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
 use crate::config::lexer::{Line, Word};
 use crate::config::settings::{
     CertificateIdentity, ClientIdFrom, Pattern, SocketDomain, TlsVersion,
@@ -22,7 +23,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .section(Section::Listeners)
         .unset("127.0.0.1 and ::1, port 1883")
         .example("8883")
-        .reload(crate::config::directive::Reload::NeedsRestart)
+        .reload(Reload::NeedsRestart)
     .meaning(
             "Opens a listener, on every address unless one is given; `0 PATH` is a Unix socket. The \
              listener directives after it belong to it.",
@@ -47,7 +48,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::listener("protocol", "mqtt|websockets", Value::Parsed(protocol))
         .section(Section::Listeners)
         .default("mqtt")
-        .reload(crate::config::directive::Reload::NewConnections)
+        .reload(Reload::NewConnections)
     .meaning(
         "`websockets`: MQTT in WebSocket frames, for browsers, at any path, with subprotocol `mqtt` (or \
          `mqttv3.1`); with certfile it is wss. `http_api` is refused; metrics_listener takes its place.",
@@ -57,7 +58,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .repeat(Repeat::Accumulates)
         .unset("any")
         .example("https://app.example.org")
-        .reload(crate::config::directive::Reload::NewConnections)
+        .reload(Reload::NewConnections)
     .meaning(
         "Where pages that open a WebSocket may come from, compared as a whole (mosquitto compares the \
          beginning); others get 403. Clients that are no browsers send no Origin and are let through.",
@@ -68,7 +69,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .default("false")
-    .reload(crate::config::directive::Reload::NewConnections)
+    .reload(Reload::NewConnections)
     .meaning("true: who sends no Origin is refused too, and so is every client that is no browser."),
     Directive::listener("max_connections", "N", Value::Int(i32::MIN as i64..=i32::MAX as i64, |draft, value| {
         draft.settings.max_connections = limit(value);
@@ -84,6 +85,21 @@ pub(super) static DIRECTIVES: &[Directive] = &[
             "Glued in front of every topic of its clients and taken off on delivery; write the `/`. ACLs \
              see the topic with it.",
         ),
+    Directive::listener("queue_overflow", "drop_oldest|reject_new", Value::Choice(
+        &["drop_oldest", "reject_new"],
+        |draft, index| {
+            draft.settings.queue_overflow =
+                [QueueOverflow::DropOldest, QueueOverflow::RejectNew][index];
+        },
+    ))
+    .own()
+    .section(Section::Limits)
+    .default("reject_new")
+    .reload(Reload::NewConnections)
+    .meaning(
+        "What happens to a message for a client of this listener whose queue is full: the oldest that waits makes \
+         room for it, or it is dropped itself. Either is counted.",
+    ),
     Directive::listener("max_qos", "0-2", Value::Int(0..=2, |draft, value| {
         draft.settings.max_qos =
             u8::try_from(value).ok().and_then(QoS::from_bits).unwrap_or(QoS::ExactlyOnce);
@@ -98,7 +114,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .example("/etc/portcullis/addresses.allow")
-    .reload(crate::config::directive::Reload::Applied)
+    .reload(Reload::Applied)
     .meaning(
         "Addresses and networks (`192.0.2.0/24`), one a line: others are closed before TLS, and at a reload \
          that takes them out.",
@@ -109,7 +125,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .example("/etc/portcullis/addresses.deny")
-    .reload(crate::config::directive::Reload::Applied)
+    .reload(Reload::Applied)
     .meaning("As allow_addresses_file, for those that may not connect; it beats the other list."),
     Directive::listener("clientid_from", "user|certificate|jwt:CLAIM", Value::Parsed(clientid_from))
         .own()
@@ -152,7 +168,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .default("true")
-    .reload(crate::config::directive::Reload::NewConnections)
+    .reload(Reload::NewConnections)
     .meaning("false: filters with `+` or `#` are refused; version 5 clients are told so and disconnected (0xA2)."),
     Directive::listener("shared_subscriptions", "BOOL", Value::Bool(|draft, value| {
         draft.settings.available.shared = value;
@@ -160,7 +176,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .default("true")
-    .reload(crate::config::directive::Reload::NewConnections)
+    .reload(Reload::NewConnections)
     .meaning("false: `$share/...` is refused; version 5 clients are told so and disconnected (0x9E)."),
     Directive::listener("subscription_identifiers", "BOOL", Value::Bool(|draft, value| {
         draft.settings.available.identifiers = value;
@@ -168,7 +184,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .default("true")
-    .reload(crate::config::directive::Reload::NewConnections)
+    .reload(Reload::NewConnections)
     .meaning("false: version 5 clients are told so, and disconnected if they send one (0xA1)."),
     Directive::listener("reason_strings", "BOOL", Value::Bool(|draft, value| {
         draft.settings.reason_strings = value;
@@ -176,7 +192,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .own()
     .section(Section::Listeners)
     .default("false")
-    .reload(crate::config::directive::Reload::NewConnections)
+    .reload(Reload::NewConnections)
     .meaning(
         "Tell version 5 clients in words why something was refused, where they take it. Never which rule \
          refused it: that stands in the audit log.",
@@ -185,7 +201,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         .own()
         .section(Section::Listeners)
         .example("answers/%c/")
-        .reload(crate::config::directive::Reload::NewConnections)
+        .reload(Reload::NewConnections)
     .meaning(
         "Told to version 5 clients that ask for Response Information: where they may have answers sent. \
          `%c` is the client id, `%u` the user name, `%t` the topic token (topic_token_prefix); a client whose \
@@ -259,7 +275,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
         draft.settings.socket_domain = Some([SocketDomain::Ipv4, SocketDomain::Ipv6][index]);
     }))
     .section(Section::Listeners)
-    .reload(crate::config::directive::Reload::NeedsRestart)
+    .reload(Reload::NeedsRestart)
     .unset("both")
     .example("ipv4")
     .meaning("Restricts the listener to one address family."),
@@ -268,7 +284,7 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     }))
     .section(Section::Listeners)
     .repeat(Repeat::Error)
-    .reload(crate::config::directive::Reload::NeedsRestart)
+    .reload(Reload::NeedsRestart)
     .example("eth0")
     .meaning("Binds to one network device (Linux)."),
     Directive::refused(

@@ -10,6 +10,7 @@ mod bridges;
 mod limits;
 mod listeners;
 mod observability;
+mod persistence;
 mod plugins;
 mod process;
 mod protocol;
@@ -19,13 +20,14 @@ pub(super) use bridges::{ALTERNATIVE as INSTEAD_OF_BRIDGES, REASON as NO_BRIDGES
 
 use crate::config::directive::Directive;
 
-static TABLE: [&[Directive]; 10] = [
+static TABLE: [&[Directive]; 11] = [
     access::DIRECTIVES,
     abuse::DIRECTIVES,
     tokens::DIRECTIVES,
     listeners::DIRECTIVES,
     limits::DIRECTIVES,
     protocol::DIRECTIVES,
+    persistence::DIRECTIVES,
     observability::DIRECTIVES,
     process::DIRECTIVES,
     plugins::DIRECTIVES,

@@ -1,4 +1,4 @@
-//! Process, files and persistence.
+//! Process and files.
 
 use crate::config::Located;
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section, Structure};
@@ -6,9 +6,6 @@ use crate::config::lexer::Line;
 use crate::config::settings::Settings;
 use crate::config::table::limits::seconds;
 use crate::config::value::{Value, ValueError, size, text};
-
-const IN_MEMORY: &str = "sessions, queues and retained messages are kept in memory in this version; \
-                         nothing of them survives a restart";
 
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::structure("include_dir", Scope::Global, "DIRECTORY", Structure::IncludeDir)
@@ -60,24 +57,6 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .unit("seconds")
     .default("5")
     .meaning("How long connections are drained after SIGTERM before they are cut."),
-    Directive::ignored("persistence", Scope::Global, "BOOL", IN_MEMORY)
-        .aliases(&["retained_persistence"])
-        .section(Section::Process)
-        .meaning("mosquitto's database file."),
-    Directive::ignored("persistence_file", Scope::Global, "NAME", IN_MEMORY)
-        .section(Section::Process)
-        .repeat(Repeat::Error)
-        .meaning("Name of mosquitto's database file."),
-    Directive::ignored("persistence_location", Scope::Global, "DIRECTORY", IN_MEMORY)
-        .section(Section::Process)
-        .repeat(Repeat::Error)
-        .meaning("Directory of mosquitto's database file."),
-    Directive::ignored("autosave_interval", Scope::Global, "SECONDS", IN_MEMORY)
-        .section(Section::Process)
-        .meaning("How often mosquitto's database is written."),
-    Directive::ignored("autosave_on_changes", Scope::Global, "BOOL", IN_MEMORY)
-        .section(Section::Process)
-        .meaning("Whether autosave_interval counts changes."),
 ];
 
 fn user(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {

@@ -159,7 +159,7 @@ fn two_brokers_cannot_have_one_store() {
         std::sync::Arc::new(crate::store::disk::FileSystem),
         std::time::Instant::now(),
         WALL_MS,
-        Box::new(|| {}),
+        Box::new(|_| {}),
     );
     let error = second.expect_err("it is locked").to_string();
     assert!(

@@ -397,7 +397,7 @@ pub(super) fn open_on(
         Arc::new(disk.clone()),
         now,
         WALL_MS + passed,
-        Box::new(|| {}),
+        Box::new(|_| {}),
     )
 }
 

@@ -101,7 +101,7 @@ pub(super) fn open(directory: &Path) -> (Journal, Recovered) {
         disk,
         Instant::now(),
         WALL_MS,
-        Box::new(|| {}),
+        Box::new(|_| {}),
     )
     .expect("a store")
 }

@@ -204,6 +204,53 @@ impl Packet {
         let (_, value) = all.into_iter().find(|(id, _)| *id == property)?;
         Some(value[2..].to_vec())
     }
+
+    /// What it says as a PUBLISH, which it must be.
+    pub(crate) fn publish(&self, version: u8) -> Received {
+        assert_eq!(self.kind(), 3, "not a PUBLISH: {self:02x?}");
+        let body = &self.body;
+        let topic_bytes = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let mut at = 2 + topic_bytes;
+        let topic = String::from_utf8(body[2..at].to_vec()).expect("UTF-8");
+        let qos = (self.first >> 1) & 3;
+        let id = (qos > 0).then(|| {
+            at += 2;
+            u16::from_be_bytes([body[at - 2], body[at - 1]])
+        });
+        let mut properties = Vec::new();
+        if version == 5 {
+            let length = usize::from(body[at]);
+            assert!(length < 128, "these tests use few properties");
+            properties = body[at + 1..at + 1 + length].to_vec();
+            at += 1 + length;
+        }
+        Received {
+            topic,
+            payload: String::from_utf8(body[at..].to_vec()).expect("UTF-8"),
+            qos,
+            retain: self.first & 1 == 1,
+            dup: self.first & 8 == 8,
+            id,
+            properties,
+        }
+    }
+
+    /// Takes the first packet out of what has come, if it is whole.
+    pub(crate) fn take(from: &mut Vec<u8>) -> Option<Self> {
+        let mut length = 0;
+        for at in 1..=4 {
+            let byte = *from.get(at)?;
+            length |= usize::from(byte & 0x7F) << (7 * (at - 1));
+            if byte & 0x80 == 0 {
+                let end = at + 1 + length;
+                let body = from.get(at + 1..end)?.to_vec();
+                let first = from[0];
+                from.drain(..end);
+                return Some(Self { first, body });
+            }
+        }
+        panic!("a length of five bytes");
+    }
 }
 
 /// Text or binary data with its length.
@@ -425,33 +472,7 @@ impl Raw {
 
     /// The next packet, which must be a PUBLISH, left without an answer.
     pub(crate) fn unacknowledged(&mut self) -> Received {
-        let packet = self.receive();
-        assert_eq!(packet.kind(), 3, "not a PUBLISH: {packet:02x?}");
-        let body = &packet.body;
-        let topic_bytes = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        let mut at = 2 + topic_bytes;
-        let topic = String::from_utf8(body[2..at].to_vec()).expect("UTF-8");
-        let qos = (packet.first >> 1) & 3;
-        let id = (qos > 0).then(|| {
-            at += 2;
-            u16::from_be_bytes([body[at - 2], body[at - 1]])
-        });
-        let mut properties = Vec::new();
-        if self.version == 5 {
-            let length = usize::from(body[at]);
-            assert!(length < 128, "these tests use few properties");
-            properties = body[at + 1..at + 1 + length].to_vec();
-            at += 1 + length;
-        }
-        Received {
-            topic,
-            payload: String::from_utf8(body[at..].to_vec()).expect("UTF-8"),
-            qos,
-            retain: packet.first & 1 == 1,
-            dup: packet.first & 8 == 8,
-            id,
-            properties,
-        }
+        self.receive().publish(self.version)
     }
 
     /// Nothing is on its way: a PINGREQ is answered before anything else.

@@ -132,6 +132,13 @@ impl Site {
     }
 
     pub(crate) fn start_with(&self, arguments: &[&str]) -> Broker<'_> {
+        let mut broker = self.spawn(arguments);
+        broker.until_ready();
+        broker
+    }
+
+    /// Starts the program and does not wait for it.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Broker<'_> {
         let log = File::create(self.path("broker.log")).expect("a log");
         let out = File::create(self.path("broker.out")).expect("a file");
         let child = program()
@@ -141,9 +148,7 @@ impl Site {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut broker = Broker { site: self, child };
-        broker.until_ready();
-        broker
+        Broker { site: self, child }
     }
 
     /// Runs the program to its end.
@@ -257,6 +262,13 @@ impl Broker<'_> {
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("the child can be asked")
+            .is_none()
     }
 
     /// SIGHUP, and what the audit log says of it.

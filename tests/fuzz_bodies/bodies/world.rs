@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portcullis::broker::{
-    Broker, Claimed, LastTopic, MatchCache, Owner, QueueLimits, RetainLimits, Session, Wakes,
+    Broker, Claimed, Effects, LastTopic, MatchCache, Owner, QueueLimits, RetainLimits, Session,
 };
 use portcullis::codec::{
     self, Connack, Limits, QoS, ReasonCode, Subscribe, SubscribeFilter, Unsubscribe, Version,
@@ -43,7 +43,7 @@ pub(super) struct World {
     pub(super) max_subscriptions: usize,
     pub(super) now: Instant,
     cache: MatchCache,
-    wakes: Wakes,
+    effects: Effects,
 }
 
 /// An accepted connection.
@@ -94,16 +94,16 @@ impl World {
             max_subscriptions: 16,
             now: Instant::now(),
             cache: MatchCache::default(),
-            wakes: Wakes::default(),
+            effects: Effects::default(),
         }
     }
 
     /// Time passes, and what is due is done.
     pub(super) fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
-        self.broker.tick(self.now, &mut self.wakes);
-        self.broker.expire_retained(self.now);
-        self.wakes.drain().for_each(drop);
+        self.broker.tick(self.now, &mut self.effects);
+        self.broker.expire_retained(self.now, &mut self.effects);
+        self.effects.drain().for_each(drop);
     }
 
     /// Takes the CONNECT that `bytes` are.
@@ -170,7 +170,7 @@ impl World {
             &Owner { username: None },
             opening.clean_start,
             self.now,
-            &mut self.wakes,
+            &mut self.effects,
         );
         let Claimed::Wait {
             session,
@@ -239,8 +239,14 @@ impl World {
             out,
         };
         let (state, client) = (link.connection.session_mut(), &mut link.client);
-        self.broker
-            .recheck(&link.session, state, client, "", self.now);
+        self.broker.recheck(
+            &link.session,
+            state,
+            client,
+            "",
+            self.now,
+            &mut self.effects,
+        );
         link
     }
 
@@ -318,8 +324,8 @@ impl World {
                 let (last, cache) = (&mut link.last, &mut self.cache);
                 let done = self
                     .broker
-                    .publish(message, last, cache, self.now, &mut self.wakes);
-                self.wakes.drain().for_each(drop);
+                    .publish(message, last, cache, self.now, &mut self.effects);
+                self.effects.drain().for_each(drop);
                 if done.retain_full {
                     (ReasonCode::QUOTA_EXCEEDED, Some("no room"))
                 } else {
@@ -333,7 +339,7 @@ impl World {
             .published(qos, id, reason, text, &mut link.out);
     }
 
-    fn subscribe(&self, link: &mut Link, packet: &Subscribe<'_>) -> Result<(), End> {
+    fn subscribe(&mut self, link: &mut Link, packet: &Subscribe<'_>) -> Result<(), End> {
         let mut codes = Vec::new();
         for wanted in packet.filters() {
             let code = self.subscribe_one(link, &wanted, packet.identifier);
@@ -355,7 +361,7 @@ impl World {
     }
 
     fn subscribe_one(
-        &self,
+        &mut self,
         link: &mut Link,
         wanted: &SubscribeFilter<'_>,
         identifier: Option<u32>,
@@ -388,23 +394,28 @@ impl World {
             // The steps of proofs are used up, which virtual time does not give back.
             return ReasonCode::NOT_AUTHORIZED;
         };
-        let done = self.broker.subscribe(&link.session, state, admitted);
+        let done = self
+            .broker
+            .subscribe(&link.session, state, admitted, &mut self.effects);
         if done.wants_retained && !link.replay.contains(&text) {
             link.replay.push_back(text);
         }
         ReasonCode::granted(wanted.qos)
     }
 
-    fn unsubscribe(&self, link: &mut Link, packet: &Unsubscribe<'_>) -> Result<(), End> {
+    fn unsubscribe(&mut self, link: &mut Link, packet: &Unsubscribe<'_>) -> Result<(), End> {
         let mut codes = Vec::new();
         for text in packet.filters() {
             let code = match SubscriptionFilter::parse(text) {
                 Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
                 Ok(filter) => {
                     let state = link.connection.session_mut();
-                    let existed =
-                        self.broker
-                            .unsubscribe(&link.session, state, &filter.to_string());
+                    let existed = self.broker.unsubscribe(
+                        &link.session,
+                        state,
+                        &filter.to_string(),
+                        &mut self.effects,
+                    );
                     if existed {
                         ReasonCode::SUCCESS
                     } else {
@@ -483,13 +494,20 @@ impl World {
         let (mut state, will) = link.connection.into_session();
         if state.outlives_connection() {
             for delivery in link.due {
-                self.broker.keep_unsent(&mut state, delivery);
+                self.broker
+                    .keep_unsent(&link.session, &mut state, delivery, &mut self.effects);
             }
         }
         let will = will.and_then(|will| self.will(&will, link.client, &link.author));
-        self.broker
-            .release(&link.session, state, will, true, self.now, &mut self.wakes);
-        self.wakes.drain().for_each(drop);
+        self.broker.release(
+            &link.session,
+            state,
+            will,
+            true,
+            self.now,
+            &mut self.effects,
+        );
+        self.effects.drain().for_each(drop);
         link.out
     }
 
@@ -552,9 +570,9 @@ impl World {
             &mut last,
             &mut self.cache,
             self.now,
-            &mut self.wakes,
+            &mut self.effects,
         );
-        self.wakes.drain().for_each(drop);
+        self.effects.drain().for_each(drop);
     }
 }
 

@@ -1,0 +1,80 @@
+//! What the directives of the store say together.
+
+use crate::config::builder::Builder;
+use crate::config::changes::Owner;
+use crate::config::directive::Section;
+use crate::config::{Diagnostic, FindingKind, Origin, table};
+use crate::store::SyncPolicy;
+
+/// Less leaves no room to work in: the store's reserve is two segments of 64 MiB.
+const LEAST_BYTES: u64 = 256 << 20;
+/// Memory that a message takes while it waits in the store.
+const BYTES_OF_WAITING: usize = 130;
+
+impl Builder {
+    pub(super) fn judge_persistence(&mut self) {
+        let persistence = self.settings.persistence.clone();
+        if !persistence.enabled {
+            self.tell_unused();
+            return;
+        }
+        if persistence.max_bytes != 0
+            && persistence.max_bytes < LEAST_BYTES
+            && let Some(origin) = self.line_of("store_max_bytes")
+        {
+            let message = format!(
+                "`store_max_bytes {}` leaves the store no room to work in",
+                persistence.max_bytes
+            );
+            let error = Diagnostic::error(message).at(&origin);
+            let help = format!("write {LEAST_BYTES} (256 MiB) or more, or 0 for no limit");
+            self.problems.push(error.help(help));
+        }
+        if let SyncPolicy::Interval(_) = persistence.sync
+            && let Some(origin) = self.line_of("store_sync")
+        {
+            self.report(
+                FindingKind::StoreNotSynced,
+                &origin,
+                "a power cut takes what was acknowledged since the last sync".to_owned(),
+                "write `store_sync always`".to_owned(),
+            );
+        }
+        let limits = &self.settings.limits;
+        let most = limits.max_queued_messages.unwrap_or(0);
+        let memory = limits.memory_limit.unwrap_or(u64::MAX);
+        if most.saturating_mul(BYTES_OF_WAITING) as u64 > memory
+            && let Some(origin) = self.line_of("max_queued_messages")
+        {
+            let message = format!(
+                "one client that is away can take more than memory_limit: {most} messages of \
+                 {BYTES_OF_WAITING} bytes each stay in memory, and the rest of them on the disk"
+            );
+            let help = format!(
+                "write at most {} for max_queued_messages, or a larger memory_limit",
+                memory / BYTES_OF_WAITING as u64
+            );
+            self.problems
+                .push(Diagnostic::error(message).at(&origin).help(help));
+        }
+    }
+
+    fn line_of(&self, name: &'static str) -> Option<Origin> {
+        let entry = self.settings.written.entry(Owner::Global, name)?;
+        Some(entry.origin.clone())
+    }
+
+    /// Directives of the store without one.
+    fn tell_unused(&mut self) {
+        let names = table::directives()
+            .filter(|directive| directive.section == Section::Persistence)
+            .map(|directive| directive.name)
+            .filter(|name| *name != "persistence");
+        for name in names {
+            if let Some(origin) = self.line_of(name) {
+                let message = format!("`{name}` has no effect without `persistence true`");
+                self.problems.push(Diagnostic::warning(message).at(&origin));
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What survives a restart: the directives of the store, alone and together.
+
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis::config::FindingKind;
+use portcullis::store::{OnDamage, StoreSettings, SyncPolicy};
+
+use crate::support::{only_error, read, settings, warnings};
+
+const KEPT: &str = "listener 1883 127.0.0.1\npersistence true\n";
+
+#[test]
+fn nothing_is_kept_unless_the_operator_says_so() {
+    assert_eq!(settings("").persistence.store(), None);
+    assert_eq!(settings("persistence false\n").persistence.store(), None);
+    let store = settings(KEPT).persistence.store().expect("a store");
+    assert_eq!(store, StoreSettings::new("store"));
+}
+
+#[test]
+fn every_directive_of_the_store_reaches_it() {
+    let text = format!(
+        "{KEPT}persistence_location /var/lib/portcullis\npersistence_file journal\nstore_max_bytes 1000000000\n\
+         store_max_messages 5000000\nstore_sync interval 250\ncommit_linger_us 400\nstore_on_damage quarantine\n"
+    );
+    let store = settings(&text).persistence.store().expect("a store");
+    assert_eq!(store.directory, Path::new("/var/lib/portcullis/journal"));
+    assert_eq!(
+        (store.max_bytes, store.max_messages),
+        (1_000_000_000, 5_000_000)
+    );
+    assert_eq!(store.sync, SyncPolicy::Interval(Duration::from_millis(250)));
+    assert_eq!(store.linger, Duration::from_micros(400));
+    assert_eq!(store.on_damage, OnDamage::Quarantine);
+}
+
+#[test]
+fn what_the_store_cannot_work_with_is_refused_with_its_place() {
+    for (line, expected) in [
+        (
+            "store_sync sometimes",
+            "3:12: error: `sometimes` is not one of the values",
+        ),
+        (
+            "store_sync interval",
+            "3:12: error: `interval` has no length",
+        ),
+        ("store_sync interval 5", "3:21: error: "),
+        ("commit_linger_us 5001", "3:18: error: "),
+        (
+            "store_on_damage ignore",
+            "3:17: error: `ignore` is not one of the values",
+        ),
+        ("persistence_file a/b", "3:18: error: `a/b` is not a name"),
+        ("persistence_file ..", "3:18: error: `..` is not a name"),
+        (
+            "store_max_bytes 1000",
+            "3:1: error: `store_max_bytes 1000` leaves the store no room",
+        ),
+        ("store_maxbytes 1000", "3:1: error: "),
+    ] {
+        let error = only_error(&format!("{KEPT}{line}\n"));
+        let expected = format!("portcullis.conf:{expected}");
+        assert!(error.starts_with(&expected), "{line}: {error}");
+    }
+    settings(&format!("{KEPT}store_max_bytes 0\n"));
+}
+
+#[test]
+fn a_queue_whose_places_alone_fill_the_memory_is_refused() {
+    let text = format!("{KEPT}memory_limit 100000000\nmax_queued_messages 1000000\n");
+    let error = only_error(&text);
+    assert!(
+        error.starts_with(
+            "portcullis.conf:4:1: error: one client that is away can take more than memory_limit"
+        ),
+        "{error}"
+    );
+    settings(&format!(
+        "{KEPT}memory_limit 100000000\nmax_queued_messages 700000\n"
+    ));
+}
+
+#[test]
+fn directives_of_a_store_that_is_not_there_are_named() {
+    let loaded =
+        read("listener 1883 127.0.0.1\nstore_sync always\npersistence_location /var/lib\n");
+    let warnings = warnings(&loaded);
+    for name in ["persistence_location", "store_sync"] {
+        let text = format!("`{name}` has no effect without `persistence true`");
+        assert!(
+            warnings.iter().any(|warning| warning.contains(&text)),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_store_that_a_power_cut_may_rob_is_a_finding() {
+    let settings = settings(&format!("{KEPT}store_sync interval 1000\n"));
+    let kinds: Vec<_> = settings
+        .findings
+        .iter()
+        .map(|finding| finding.kind)
+        .collect();
+    assert_eq!(kinds, [FindingKind::StoreNotSynced]);
+}
+
+#[test]
+fn what_a_reload_cannot_change_is_named() {
+    let before = settings(KEPT);
+    let after = settings("listener 1883 127.0.0.1\npersistence true\nstore_sync interval 100\n");
+    let changes = before.changes(&after);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].directive, "store_sync");
+    assert_eq!(changes[0].effect, portcullis::config::Reload::NeedsRestart);
+}
