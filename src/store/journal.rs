@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{Damage, OpenError};
 use super::index::Index;
 use super::layout::{Layout, Meta};
+use super::log::Log;
 use super::reader::{self, Job};
 use super::record::{Record, Recovered, SessionKey};
 use super::recovery::{self, Reading};
@@ -258,7 +259,7 @@ impl Drop for Journal {
     }
 }
 
-type Opened = (Meta, recovery::Log, Recovered);
+type Opened = (Meta, Log, Recovered);
 
 fn read(
     settings: &StoreSettings,

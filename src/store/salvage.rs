@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::compaction::keep;
+use super::decoding::{check_carrier, head_of};
 use super::disk::Disk;
-use super::encoding::{check_carrier, encode, head_of};
+use super::encoding::encode;
 use super::error::{Damage, OpenError};
 use super::frame::{self, FRAME_HEADER, SEGMENT_HEADER, SegmentHeader, StoreId};
 use super::index::Place;
 use super::layout::{Layout, Meta};
+use super::log::{Log, read_record};
 use super::record::Record;
-use super::recovery::{self, Log, Reading, read_record};
+use super::recovery::{self, Reading};
 use super::settings::StoreSettings;
 use super::writer::{End, Writer};
 

@@ -1,6 +1,7 @@
 //! The journal on a real disk and on one that fails, and the store in memory.
 
 mod basics;
+mod clock;
 mod crash;
 mod damage;
 mod failure;
