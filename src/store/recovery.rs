@@ -43,6 +43,7 @@ pub(super) fn read(
         reading,
         log: Log::new(Clock::new(now, wall_ms)),
         expected: None,
+        last: None,
     };
     reader.find_segments()?;
     let last = reader.last_time()?;
@@ -66,6 +67,8 @@ struct LogReader<'a> {
     log: Log,
     /// Number and chain of the next frame, once one was seen.
     expected: Option<(u64, u32)>,
+    /// The last segment, once it was read.
+    last: Option<(u32, Vec<u8>)>,
 }
 
 impl LogReader<'_> {
@@ -154,7 +157,9 @@ impl LogReader<'_> {
             header.first_pos,
             header.previous,
         );
-        Ok(scan.last().map_or(header.time_ms, |last| last.time_ms))
+        let time_ms = scan.last().map_or(header.time_ms, |last| last.time_ms);
+        self.last = Some((number, bytes));
+        Ok(time_ms)
     }
 
     fn segment(&mut self, number: u32) -> Result<(), OpenError> {
@@ -163,7 +168,13 @@ impl LogReader<'_> {
             return Ok(());
         }
         let path = self.layout.segment(number);
-        let bytes = self.bytes(number)?;
+        let bytes = match self.last.take() {
+            Some((last, bytes)) if last == number => bytes,
+            last => {
+                self.last = last;
+                self.bytes(number)?
+            }
+        };
         let store = self.meta.store;
         let Some(header) = SegmentHeader::read(&bytes) else {
             self.damage(

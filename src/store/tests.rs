@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod failure;
 mod faults;
+mod fixtures;
 mod long;
 mod model;
 mod suite;

@@ -7,7 +7,7 @@ use super::faults::FaultDisk;
 use super::model::small;
 use super::world::*;
 use crate::message::Message;
-use crate::store::{Journal, Record, Recovered, SessionFacts, Store, StoredWill};
+use crate::store::{Journal, Record, Recovered, SessionFacts, StoredWill};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -52,10 +52,10 @@ fn things(begun: Instant) -> Vec<Record> {
 }
 
 /// How long the message, the will, and how long the session was away already.
-fn left(store: &Journal, found: &Recovered, now: Instant) -> [u64; 4] {
+fn left(store: &Journal, found: &Recovered, now: Instant) -> [u128; 4] {
     let until = |at: Option<Instant>| {
         let left = at.expect("a time").saturating_duration_since(now);
-        (left.as_millis() as u64 + 500) / 1_000
+        (left.as_millis() + 500) / 1_000
     };
     let message = |message: &Message| until(message.expires_at);
     let page = read(store, 1, 1);
@@ -64,7 +64,7 @@ fn left(store: &Journal, found: &Recovered, now: Instant) -> [u64; 4] {
         message(&found.retained[0]),
         message(&page.messages[0].delivery.message),
         until(found.wills[0].1.due),
-        (away.as_millis() as u64 + 500) / 1_000,
+        (away.as_millis() + 500) / 1_000,
     ]
 }
 
