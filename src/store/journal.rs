@@ -170,11 +170,15 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenError> {
         let layout = Layout::new(&settings.directory);
         let lock = recovery::lock(&*disk, &layout)?;
-        let (opened, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (opened, mut quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
         let (meta, mut log, recovered) = opened;
         let layout = layout.of(&meta);
         log.tidy(&*disk, &layout, &meta)?;
         super::salvage::set_aside(&*disk, &layout)?;
+        if quarantined.is_empty() {
+            // Told at each start.
+            quarantined = super::salvage::still_aside(&*disk, &layout)?;
+        }
         let mut segments = BTreeMap::new();
         for (number, file) in &log.segments {
             let path = layout.segment(*number);
@@ -231,7 +235,8 @@ impl Journal {
         Ok((journal, recovered))
     }
 
-    /// What was set aside because it could not be read (`store_on_damage quarantine`).
+    /// What was set aside because it could not be read (`store_on_damage quarantine`), now or at an earlier
+    /// start: it is told until the operator has removed it from `quarantine` in the store's directory.
     pub fn quarantined(&self) -> &[Damage] {
         &self.quarantined
     }

@@ -149,6 +149,22 @@ pub(super) fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenErro
     Ok(())
 }
 
+/// What was set aside and is still there: nobody has looked at it.
+pub(super) fn still_aside(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Damage>, OpenError> {
+    let aside = layout.quarantine();
+    let names = match disk.list(&aside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(OpenError::io(&aside))?,
+    };
+    let told = |name: &String| Damage {
+        file: aside.join(name),
+        offset: 0,
+        pos: None,
+        what: "a damaged log was set aside; remove it when you have looked at it".into(),
+    };
+    Ok(names.iter().map(told).collect())
+}
+
 /// Writes what is alive in `log` as the log that `meta` describes, in the store at `to`. `META` names it when
 /// all of it is there.
 fn copy(
