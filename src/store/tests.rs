@@ -8,6 +8,7 @@ mod failure;
 mod faults;
 mod fixtures;
 mod long;
+mod memory;
 mod model;
 mod suite;
 mod world;
