@@ -37,7 +37,7 @@ fn while_it_is_held_so_many_batches_are_committed_as_are_released() {
     let told = Arc::new(AtomicU64::new(0));
     let last = Arc::clone(&told);
     let store = Memory::new(Box::new(move |ticket| {
-        last.store(ticket, Ordering::Relaxed)
+        last.store(ticket, Ordering::Relaxed);
     }));
     hand_over(&store, session());
     assert_eq!(told.load(Ordering::Relaxed), 1);
