@@ -79,13 +79,28 @@ fn used() -> (FaultDisk, Instant) {
     (disk, now)
 }
 
+/// The test may take some seconds itself; they count as well. Nothing has more time than it should.
+fn assert_about(found: [u128; 4], wanted: [u128; 4]) {
+    for (found, wanted) in found.iter().zip(wanted).take(3) {
+        assert!(
+            (wanted - 20..=wanted).contains(found),
+            "{found} of {wanted}"
+        );
+    }
+    let (found, wanted) = (found[3], wanted[3]);
+    assert!(
+        (wanted..wanted + 20).contains(&found),
+        "{found} of {wanted}"
+    );
+}
+
 #[test]
 fn a_clock_that_was_set_back_gives_nothing_more_time() {
     for back_ms in [1, 500_000, HOUR_MS, WALL_MS] {
         let (disk, now) = used();
         let wall_ms = (WALL_MS + 500_000) - back_ms;
         let (store, found) = open_at(&disk, now, wall_ms);
-        assert_eq!(left(&store, &found, now), [100, 100, 100, 400], "{back_ms}");
+        assert_about(left(&store, &found, now), [100, 100, 100, 400]);
     }
 }
 
@@ -93,11 +108,11 @@ fn a_clock_that_was_set_back_gives_nothing_more_time() {
 fn time_that_went_by_while_the_broker_was_down_counts() {
     let (disk, now) = used();
     let (store, found) = open_at(&disk, now, WALL_MS + 560_000);
-    assert_eq!(left(&store, &found, now), [40, 40, 40, 460]);
+    assert_about(left(&store, &found, now), [40, 40, 40, 460]);
     drop(store);
     // The clock goes back to where it was before that: the store's time does not.
     let (store, found) = open_at(&disk, now, WALL_MS + 500_000);
-    assert_eq!(left(&store, &found, now), [40, 40, 40, 460]);
+    assert_about(left(&store, &found, now), [40, 40, 40, 460]);
     drop((store, found));
     let (store, found) = open_at(&disk, now, WALL_MS + 100 * HOUR_MS);
     assert_eq!(left(&store, &found, now)[..3], [0, 0, 0]);
@@ -121,8 +136,8 @@ fn a_session_whose_client_was_connected_is_away_since_the_last_sign_of_life_or_s
         (now.saturating_duration_since(since).as_millis() + 500) / 1_000
     };
     // It was closed 500 s after it was begun, and may have lived a minute longer.
-    assert_eq!(away(WALL_MS + 500_000), 0);
-    assert_eq!(away(WALL_MS + 530_000), 0);
+    assert!(away(WALL_MS + 500_000) < 20);
+    assert!(away(WALL_MS + 530_000) < 20);
     let disk_time = away(WALL_MS + 4_100_000);
-    assert!((3_500..=3_540).contains(&disk_time), "{disk_time}");
+    assert!((3_480..=3_540).contains(&disk_time), "{disk_time}");
 }

@@ -341,7 +341,6 @@ fn a_second_after_the_last_batch_its_damage_is_told_from_a_torn_write() {
     let facts = super::world::facts("pump").into();
     let session = super::world::key(1);
     commit(&store, vec![Record::Session { session, facts }]);
-    let unsettled = disk.all_files();
     let until = Instant::now() + Duration::from_secs(30);
     while store.numbers().commits < 2 {
         assert!(Instant::now() < until, "nothing is written behind it");
@@ -350,6 +349,13 @@ fn a_second_after_the_last_batch_its_damage_is_told_from_a_torn_write() {
     let settled = disk.all_files();
     disk.kill();
     drop(store);
+    // As it was before.
+    let mut unsettled = settled.clone();
+    let bytes = unsettled.get_mut(&segment(1)).expect("a file");
+    let header = SegmentHeader::read(bytes).expect("a segment");
+    let scan = Scan::from(bytes, header.store, 64, 1, 0);
+    assert_eq!(scan.frames.len(), 2);
+    bytes[scan.frames[1].offset..].fill(0);
     let spoilt = |mut files: Files| {
         files.get_mut(&segment(1)).expect("a file")[64 + 60] ^= 1;
         FaultDisk::with(&files)

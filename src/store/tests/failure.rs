@@ -86,7 +86,6 @@ fn a_sync_that_fails_at_its_interval_ends_the_store() {
     };
     let store = begin(&disk, begun, &settings);
     disk.refuse(Call::Sync, ErrorKind::InvalidInput);
-    commit(&store, vec![]);
     urgent(&store, one(1, 10));
     wait_for("it fails", || store.standing() == Standing::Failed);
 }
