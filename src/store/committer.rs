@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use super::Standing;
 use super::Ticket;
 use super::compaction::Compaction;
-use super::encoding::{encode, item};
+use super::decoding::item;
+use super::encoding::encode;
 use super::frame::{self, FRAME_HEADER, MAX_FRAME_BYTES, SEGMENT_HEADER};
 use super::index::Place;
 use super::journal::{Segment, Shared, Waiting, weight};
@@ -145,7 +146,10 @@ impl Committer {
             || waiting.seal
             || !waiting.reads.is_empty()
             || !self.left.is_empty()
-            || (self.compaction.is_some() && self.shared.standing() != Standing::Failed)
+            || self
+                .compaction
+                .as_ref()
+                .is_some_and(|compaction| !compaction.is_done())
     }
 
     /// When there is something to do even if nobody comes.
@@ -394,6 +398,11 @@ impl Committer {
             return Err(io::Error::other("the oldest segment is not there"));
         };
         let slack = 2 * u64::from(self.shared.settings.segment_bytes);
+        // Without room for another segment it must fit into this one, or it would be the end of the store.
+        let copies = live_in_oldest + live_in_oldest / 8 + 4 * FRAME_HEADER as u64;
+        if self.no_room_since.is_some() && live_in_oldest > 0 && copies > self.writer.left() {
+            return Ok(());
+        }
         // When room is short, everything that is dead is worth its copying.
         let short = self.shared.standing() == Standing::Full && live < used - used / 8;
         if live_in_oldest == 0 || used > 2 * live + slack || short {
@@ -421,7 +430,14 @@ impl Committer {
         }
         index.drop_segment(compaction.segment);
         drop(index);
-        let removed = self.writer.remove_oldest()?;
+        let removed = match self.writer.remove_oldest() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // There is not even room to write META: it goes when there is.
+                self.compaction = Some(compaction);
+                return Ok(());
+            }
+            removed => removed?,
+        };
         self.shared.segments.lock().remove(&removed);
         Ok(())
     }

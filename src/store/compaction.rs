@@ -7,8 +7,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::clock::Clock;
+use super::decoding::{Item, check, item};
 use super::disk::DiskFile;
-use super::encoding::{self, Item, copy_publish, item};
+use super::encoding::{copy_publish, encode};
 use super::frame::{FRAME_HEADER, FRAME_HEADER_U32, FrameHeader, SEGMENT_HEADER, StoreId, frame};
 use super::index::{Held, Index, Place};
 use super::record::Record;
@@ -138,7 +139,7 @@ pub(super) fn keep(
         Held::No => {}
         Held::Yes => out.extend_from_slice(record),
         Held::Will(due_ms) => {
-            encoding::check(record)?;
+            check(record)?;
             out.extend_from_slice(record);
             if let (Item::Will(session, times), Some(due_ms)) = (&item, due_ms)
                 && times.due_ms != Some(due_ms)
@@ -148,7 +149,7 @@ pub(super) fn keep(
                     session: *session,
                     due: clock.instant(due_ms),
                 };
-                encoding::encode(&armed, clock, out);
+                encode(&armed, clock, out);
             }
         }
     }

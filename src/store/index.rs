@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::codec::{PacketId, QoS};
 
-use super::encoding::{Item, Target};
+use super::decoding::{Item, Target};
 use super::record::{QueuedMessage, Record, Seq, SessionKey, Stage};
 
 /// Where a record stands.
@@ -457,6 +457,13 @@ impl Index {
             .collect();
         wills.sort_unstable_by_key(|(key, ..)| *key);
         wills
+    }
+
+    /// Sessions, in the order of their numbers.
+    pub(super) fn session_keys(&self) -> Vec<SessionKey> {
+        let mut keys: Vec<_> = self.sessions.keys().copied().collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Whether a session is known.

@@ -15,6 +15,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{Damage, OpenError};
 use super::index::Index;
 use super::layout::{Layout, Meta};
+use super::log::Log;
 use super::reader::{self, Job};
 use super::record::{Record, Recovered, SessionKey};
 use super::recovery::{self, Reading};
@@ -169,11 +170,15 @@ impl Journal {
     ) -> Result<(Self, Recovered), OpenError> {
         let layout = Layout::new(&settings.directory);
         let lock = recovery::lock(&*disk, &layout)?;
-        let (opened, quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
+        let (opened, mut quarantined) = read(&settings, &disk, &layout, now, wall_ms)?;
         let (meta, mut log, recovered) = opened;
         let layout = layout.of(&meta);
         log.tidy(&*disk, &layout, &meta)?;
         super::salvage::set_aside(&*disk, &layout)?;
+        if quarantined.is_empty() {
+            // Told at each start.
+            quarantined = super::salvage::still_aside(&*disk, &layout)?;
+        }
         let mut segments = BTreeMap::new();
         for (number, file) in &log.segments {
             let path = layout.segment(*number);
@@ -230,7 +235,8 @@ impl Journal {
         Ok((journal, recovered))
     }
 
-    /// What was set aside because it could not be read (`store_on_damage quarantine`).
+    /// What was set aside because it could not be read (`store_on_damage quarantine`), now or at an earlier
+    /// start: it is told until the operator has removed it from `quarantine` in the store's directory.
     pub fn quarantined(&self) -> &[Damage] {
         &self.quarantined
     }
@@ -258,7 +264,7 @@ impl Drop for Journal {
     }
 }
 
-type Opened = (Meta, recovery::Log, Recovered);
+type Opened = (Meta, Log, Recovered);
 
 fn read(
     settings: &StoreSettings,

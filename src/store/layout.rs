@@ -141,7 +141,7 @@ impl Meta {
     }
 
     /// The error is a format that is not known, or nothing if it is no such file.
-    fn parse(text: &str) -> Result<Self, Option<u32>> {
+    pub(super) fn parse(text: &str) -> Result<Self, Option<u32>> {
         let (body, crc) = text.rsplit_once("crc ").ok_or(None)?;
         let crc = u32::from_str_radix(crc.strip_suffix('\n').ok_or(None)?, 16).map_err(|_| None)?;
         if crc != crc32c::crc32c(body.as_bytes()) {

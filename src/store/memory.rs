@@ -126,15 +126,15 @@ impl State {
     }
 
     fn apply_to_session(&mut self, record: &Record) {
-        let key = match record {
-            Record::Sent { session, .. }
-            | Record::Released { session, .. }
-            | Record::Done { session, .. }
-            | Record::Subscribe { session, .. }
-            | Record::Unsubscribe { session, .. }
-            | Record::Received { session, .. }
-            | Record::ReceivedDone { session, .. } => session,
-            _ => return,
+        let (Record::Sent { session: key, .. }
+        | Record::Released { session: key, .. }
+        | Record::Done { session: key, .. }
+        | Record::Subscribe { session: key, .. }
+        | Record::Unsubscribe { session: key, .. }
+        | Record::Received { session: key, .. }
+        | Record::ReceivedDone { session: key, .. }) = record
+        else {
+            return;
         };
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -238,7 +238,7 @@ impl State {
         self.sessions.keys().copied().collect()
     }
 
-    fn count(&self, numbers: &mut Numbers) {
+    pub(super) fn count(&self, numbers: &mut Numbers) {
         let queues = || self.sessions.values().flat_map(|s| s.queue.values());
         numbers.queued = queues().count() as u64;
         numbers.queued_bytes = queues().map(|waiting| waiting.bytes() as u64).sum();
@@ -256,6 +256,17 @@ fn queued((seq, waiting): (&Seq, &Waiting)) -> QueuedMessage {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// What comes is committed at once.
+    #[default]
+    Open,
+    /// It is committed when it is released.
+    Held,
+    /// Nothing is taken.
+    Closed,
+}
+
 #[derive(Default)]
 struct Inner {
     state: State,
@@ -268,10 +279,9 @@ struct Inner {
     next: Ticket,
     committed: Ticket,
     next_session: u32,
-    held: bool,
+    mode: Mode,
     lies: bool,
     full: bool,
-    closed: bool,
     failure: Option<String>,
     commits: u64,
     reports_unreadable: u64,
@@ -352,7 +362,7 @@ impl Memory {
 
     /// From now on nothing is committed before [`Memory::release`].
     pub fn hold(&self) {
-        self.inner.lock().held = true;
+        self.inner.lock().mode = Mode::Held;
     }
 
     /// Commits the next `count` of the batches that wait, or fewer if there are not so many, and answers the
@@ -369,7 +379,7 @@ impl Memory {
 
     /// Commits all that waits, and from now on each batch at once.
     pub fn resume(&self) {
-        self.inner.lock().held = false;
+        self.inner.lock().mode = Mode::Open;
         self.release(usize::MAX);
     }
 
@@ -448,12 +458,11 @@ impl Store for Memory {
         let mut inner = self.inner.lock();
         inner.next += 1;
         let ticket = inner.next;
-        if inner.failure.is_some() || inner.closed {
+        if inner.failure.is_some() || inner.mode == Mode::Closed {
             return ticket;
         }
         inner.pending.push_back((ticket, batch.records));
-        let held = inner.held;
-        let done = !held && inner.commit();
+        let done = inner.mode == Mode::Open && inner.commit();
         self.tell(inner, done);
         ticket
     }
@@ -495,9 +504,7 @@ impl Store for Memory {
     fn checkpoint(&self) {}
 
     fn close(&self) {
-        let mut inner = self.inner.lock();
-        inner.closed = true;
-        drop(inner);
+        self.inner.lock().mode = Mode::Closed;
         self.release(usize::MAX);
     }
 

@@ -6,6 +6,7 @@
 mod clock;
 mod committer;
 mod compaction;
+mod decoding;
 pub mod disk;
 mod encoding;
 mod error;
@@ -13,11 +14,15 @@ mod frame;
 mod index;
 mod journal;
 mod layout;
+mod log;
 mod memory;
+#[doc(hidden)]
+pub mod probe;
 mod reader;
 mod record;
 mod recovery;
 mod salvage;
+mod scan;
 mod settings;
 mod sidecar;
 mod wire;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use super::decoding::MessageReader;
 use super::disk::DiskFile;
-use super::encoding::MessageReader;
 use super::frame::StoreId;
 use super::index::Place;
 use super::journal::Shared;
+use super::log::read_record;
 use super::record::{Seq, Stage, StoredMessage};
-use super::recovery::read_record;
 use super::sidecar;
 use super::writer::Full;
 use super::{Page, Query, Reply};

@@ -1,146 +1,22 @@
 //! Opening a store: every record that holds is found again, and what cannot be read is told or, at the very
 //! end of the log, was never acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::PacketId;
-use crate::message::Subscription;
-
 use super::clock::Clock;
+use super::decoding::{carries_message, check, head_of, split};
 use super::disk::{Disk, DiskFile};
-use super::encoding::{
-    Item, MessageReader, WillTimes, carries_message, check, head_of, item, split,
-};
 use super::error::{Damage, OpenError};
-use super::frame::{
-    self, FORMAT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, StoreId,
-};
-use super::index::{Index, Place};
+use super::frame::{FORMAT, FRAME_HEADER, FrameHeader, SEGMENT_HEADER, SegmentHeader, StoreId};
+use super::index::Place;
 use super::layout::{Layout, Meta};
-use super::record::{Record, Recovered, RecoveredSession, SessionFacts, SessionKey, StoredWill};
+use super::log::Log;
+use super::scan::{Scan, later_frames};
 use super::sidecar::{self, Sealed};
 use super::wire::WireError;
-
-/// How much later than the last sign of life a crash may have been, at most (see `Record::Alive`).
-pub(super) const ALIVE_EVERY_MS: u64 = 60_000;
-
-/// What sessions say, while the log is read.
-#[derive(Debug, Default)]
-struct Told {
-    facts: Option<Box<SessionFacts>>,
-    subscriptions: BTreeMap<Box<str>, Subscription>,
-    received: BTreeSet<PacketId>,
-}
-
-/// A log that was read.
-#[derive(Debug)]
-pub(super) struct Log {
-    pub(super) clock: Clock,
-    pub(super) index: Index,
-    told: BTreeMap<SessionKey, Told>,
-    wills: HashMap<SessionKey, WillTimes>,
-    greatest_key: u32,
-    pub(super) segments: BTreeMap<u32, Arc<dyn DiskFile>>,
-    /// Bytes that are used in each segment.
-    pub(super) used: BTreeMap<u32, u64>,
-    /// When the last frame was written, in milliseconds since 1970.
-    pub(super) last_time_ms: u64,
-    pub(super) last_pos: u64,
-    pub(super) last_crc: u32,
-    /// Where the last segment goes on.
-    pub(super) end: u64,
-    /// Heads of the records of the last segment.
-    pub(super) heads: Vec<u8>,
-    /// Bytes of a frame that was being written when the power failed.
-    pub(super) torn_bytes: u64,
-    /// What could not be read.
-    pub(super) damages: Vec<Damage>,
-    /// Files that a crash left, of which nothing is needed.
-    left_over: Vec<PathBuf>,
-}
-
-/// A frame that stands at an offset of its segment.
-#[derive(Clone, Copy, Debug)]
-struct FrameAt {
-    offset: usize,
-    header: FrameHeader,
-}
-
-/// The frames of one segment, as far as they follow one another.
-#[derive(Debug, Default)]
-struct Scan {
-    frames: Vec<FrameAt>,
-    end: usize,
-    /// What is at `end`, if it is not the end.
-    problem: Option<&'static str>,
-}
-
-impl Scan {
-    /// Reads frames from `at` on, the first of which has number `pos`.
-    fn from(bytes: &[u8], store: StoreId, mut at: usize, mut pos: u64, mut previous: u32) -> Self {
-        let mut scan = Self::default();
-        while let Some((header, payload)) =
-            bytes.get(at..).and_then(|rest| frame::frame(rest, store))
-        {
-            if header.pos != pos || header.previous != previous {
-                scan.end = at;
-                scan.problem = Some("a batch is missing in front of this one");
-                return scan;
-            }
-            scan.frames.push(FrameAt { offset: at, header });
-            at += FRAME_HEADER + payload.len();
-            pos += 1;
-            previous = header.crc;
-        }
-        scan.end = at;
-        let rest = bytes.get(at..).unwrap_or_default();
-        if rest.iter().any(|byte| *byte != 0) {
-            scan.problem = Some("no whole batch stands here");
-        }
-        scan
-    }
-
-    fn last(&self) -> Option<FrameHeader> {
-        self.frames.last().map(|frame| frame.header)
-    }
-}
-
-/// What stands behind a place where no frame does.
-#[derive(Clone, Copy, Debug, Default)]
-struct Later {
-    first: Option<FrameAt>,
-    /// The highest number that any of them knows to be on the disk.
-    durable: u64,
-}
-
-/// Looks for frames behind `from` with numbers from `pos` on, wherever they begin.
-fn later_frames(bytes: &[u8], store: StoreId, from: usize, pos: u64) -> Later {
-    let mut later = Later::default();
-    let mut at = from;
-    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > FRAME_HEADER) {
-        if rest.starts_with(&[0; 4]) {
-            // No frame begins with four zeros; most of what is not in use is nothing else.
-            let Some(next) = rest.iter().position(|byte| *byte != 0) else {
-                break;
-            };
-            at += next - 3;
-            continue;
-        }
-        match frame::frame(rest, store) {
-            Some((header, payload)) if header.pos >= pos => {
-                later.first.get_or_insert(FrameAt { offset: at, header });
-                later.durable = later.durable.max(header.durable);
-                at += FRAME_HEADER + payload.len();
-            }
-            _ => at += 1,
-        }
-    }
-    later
-}
 
 /// Whether to go on behind what cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +43,7 @@ pub(super) fn read(
         reading,
         log: Log::new(Clock::new(now, wall_ms)),
         expected: None,
+        last: None,
     };
     reader.find_segments()?;
     let last = reader.last_time()?;
@@ -182,223 +59,6 @@ pub(super) fn read(
     Ok(log)
 }
 
-impl Log {
-    fn new(clock: Clock) -> Self {
-        let mut index = Index::default();
-        index.replaying = true;
-        Self {
-            clock,
-            index,
-            told: BTreeMap::new(),
-            wills: HashMap::new(),
-            greatest_key: 0,
-            segments: BTreeMap::new(),
-            used: BTreeMap::new(),
-            last_time_ms: 0,
-            last_pos: 0,
-            last_crc: 0,
-            end: SEGMENT_HEADER as u64,
-            heads: Vec::new(),
-            torn_bytes: 0,
-            damages: Vec::new(),
-            left_over: Vec::new(),
-        }
-    }
-
-    /// The greatest number a session ever had.
-    pub(super) fn greatest_key(&self) -> u32 {
-        self.greatest_key
-    }
-
-    fn apply(&mut self, place: Place, head: &[u8]) -> Result<(), WireError> {
-        let item = item(head, &self.clock)?;
-        self.index.apply(&item, place);
-        self.tell(item);
-        Ok(())
-    }
-
-    fn told(&mut self, key: SessionKey) -> &mut Told {
-        self.seen(key);
-        self.told.entry(key).or_default()
-    }
-
-    /// A number that was given out once, whatever is said of it.
-    fn seen(&mut self, key: SessionKey) {
-        self.greatest_key = self.greatest_key.max(key.0.get());
-    }
-
-    fn tell(&mut self, item: Item) {
-        match item {
-            Item::Session(key, facts) => self.told(key).facts = Some(facts),
-            Item::SessionEnd(key) => {
-                self.seen(key);
-                self.told.remove(&key);
-            }
-            Item::Subscribe(key, subscription) => {
-                let filter = subscription.filter.to_string().into();
-                self.told(key).subscriptions.insert(filter, *subscription);
-            }
-            Item::Unsubscribe(key, filter) => {
-                self.told(key).subscriptions.remove(&filter);
-            }
-            Item::Received(key, id) => {
-                self.told(key).received.insert(id);
-            }
-            Item::ReceivedDone(key, id) => {
-                self.told(key).received.remove(&id);
-            }
-            Item::Will(key, times) => {
-                self.seen(key);
-                self.wills.insert(key, times);
-            }
-            Item::Publish { targets, .. } => {
-                for target in targets {
-                    self.seen(target.session);
-                }
-            }
-            Item::Sent(key, ..)
-            | Item::Released(key, ..)
-            | Item::Done(key, _)
-            | Item::WillArmed(key, _)
-            | Item::WillDone(key) => self.seen(key),
-            Item::Unretain(_) | Item::Alive => {}
-        }
-    }
-
-    /// What the broker goes on with. Reads the retained messages and the wills.
-    pub(super) fn recovered(&mut self, layout: &Layout) -> Result<Recovered, OpenError> {
-        let died_ms = self.last_time_ms.saturating_add(ALIVE_EVERY_MS);
-        let died = self.clock.instant(died_ms.min(self.clock.begun_ms()));
-        let mut recovered = Recovered::default();
-        for (session, told) in std::mem::take(&mut self.told) {
-            let Some(mut facts) = told.facts.filter(|_| self.index.has_session(session)) else {
-                continue;
-            };
-            facts.away_since.get_or_insert(died);
-            recovered.sessions.push(RecoveredSession {
-                session,
-                facts: *facts,
-                subscriptions: told.subscriptions.into_values().collect(),
-                received: told.received.into_iter().collect(),
-                queue: self.index.queue(session),
-            });
-        }
-        let mut places = self.index.retained_places();
-        places.sort_unstable();
-        let mut messages = MessageReader::new(self.clock);
-        for place in places {
-            let record = self.read_place(layout, place)?;
-            match messages.published(&record) {
-                Ok(message) => recovered.retained.push(message),
-                Err(error) => self.damaged(layout, place, &error),
-            }
-        }
-        for (key, place, due_ms) in self.index.will_places() {
-            let Some(times) = self.wills.get(&key).copied() else {
-                continue;
-            };
-            let record = self.read_place(layout, place)?;
-            let delay = std::time::Duration::from_secs(u64::from(times.delay_s));
-            let due = due_ms.map_or(died + delay, |due| self.clock.instant(due));
-            match messages.will(&record) {
-                Ok(message) => recovered.wills.push((
-                    key,
-                    StoredWill {
-                        message,
-                        expiry_interval_s: times.expiry_interval_s,
-                        delay_s: times.delay_s,
-                        due: Some(due),
-                    },
-                )),
-                Err(error) => self.damaged(layout, place, &error),
-            }
-        }
-        Ok(recovered)
-    }
-
-    /// What is known of sessions, as records.
-    pub(super) fn sessions(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        for (session, told) in &self.told {
-            let session = *session;
-            let Some(facts) = told
-                .facts
-                .clone()
-                .filter(|_| self.index.has_session(session))
-            else {
-                continue;
-            };
-            records.push(Record::Session { session, facts });
-            records.extend(told.subscriptions.values().map(|subscription| {
-                let subscription = Box::new(subscription.clone());
-                Record::Subscribe {
-                    session,
-                    subscription,
-                }
-            }));
-        }
-        records
-    }
-
-    /// Makes the log what it was read as. It may have been read from what the system has not written yet: a
-    /// broker was killed and started again, and the power fails later. All of it is on the disk before
-    /// anything rests on it.
-    pub(super) fn tidy(
-        &self,
-        disk: &dyn Disk,
-        layout: &Layout,
-        meta: &Meta,
-    ) -> Result<(), OpenError> {
-        let (root, dir) = (layout.root(), layout.log());
-        disk.create_dir(&dir).map_err(OpenError::io(&dir))?;
-        disk.sync_dir(root).map_err(OpenError::io(root))?;
-        for path in &self.left_over {
-            match disk.remove(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(OpenError::io(path)(error));
-                }
-                _ => {}
-            }
-        }
-        disk.sync_dir(&dir).map_err(OpenError::io(&dir))?;
-        let Some(file) = self.segments.get(&meta.last) else {
-            return Ok(());
-        };
-        let path = layout.segment(meta.last);
-        if let Ok(torn @ 1..) = usize::try_from(self.torn_bytes) {
-            // Nothing of it is ever taken for something.
-            file.write_all_at(&vec![0; torn], self.end)
-                .map_err(OpenError::io(&path))?;
-        }
-        file.sync().map_err(OpenError::io(&path))
-    }
-
-    fn damaged(&mut self, layout: &Layout, place: Place, error: &WireError) {
-        self.damages.push(Damage {
-            file: layout.segment(place.segment),
-            offset: u64::from(place.offset),
-            pos: None,
-            what: format!("a record that holds cannot be read: {error}"),
-        });
-    }
-
-    fn read_place(&self, layout: &Layout, place: Place) -> Result<Vec<u8>, OpenError> {
-        let path = layout.segment(place.segment);
-        let Some(file) = self.segments.get(&place.segment) else {
-            return Ok(Vec::new());
-        };
-        read_record(&**file, place).map_err(OpenError::io(&path))
-    }
-}
-
-/// Reads the record at `place`.
-pub(super) fn read_record(file: &dyn DiskFile, place: Place) -> std::io::Result<Vec<u8>> {
-    let mut record = vec![0; place.length as usize];
-    let got = file.read_at(&mut record, u64::from(place.offset))?;
-    record.truncate(got);
-    Ok(record)
-}
-
 struct LogReader<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
@@ -407,6 +67,8 @@ struct LogReader<'a> {
     log: Log,
     /// Number and chain of the next frame, once one was seen.
     expected: Option<(u64, u32)>,
+    /// The last segment, once it was read.
+    last: Option<(u32, Vec<u8>)>,
 }
 
 impl LogReader<'_> {
@@ -495,7 +157,9 @@ impl LogReader<'_> {
             header.first_pos,
             header.previous,
         );
-        Ok(scan.last().map_or(header.time_ms, |last| last.time_ms))
+        let time_ms = scan.last().map_or(header.time_ms, |last| last.time_ms);
+        self.last = Some((number, bytes));
+        Ok(time_ms)
     }
 
     fn segment(&mut self, number: u32) -> Result<(), OpenError> {
@@ -504,7 +168,13 @@ impl LogReader<'_> {
             return Ok(());
         }
         let path = self.layout.segment(number);
-        let bytes = self.bytes(number)?;
+        let bytes = match self.last.take() {
+            Some((last, bytes)) if last == number => bytes,
+            last => {
+                self.last = last;
+                self.bytes(number)?
+            }
+        };
         let store = self.meta.store;
         let Some(header) = SegmentHeader::read(&bytes) else {
             self.damage(

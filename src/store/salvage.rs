@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::compaction::keep;
+use super::decoding::{check_carrier, head_of};
 use super::disk::Disk;
-use super::encoding::{check_carrier, encode, head_of};
+use super::encoding::encode;
 use super::error::{Damage, OpenError};
 use super::frame::{self, FRAME_HEADER, SEGMENT_HEADER, SegmentHeader, StoreId};
 use super::index::Place;
 use super::layout::{Layout, Meta};
+use super::log::{Log, read_record};
 use super::record::Record;
-use super::recovery::{self, Log, Reading, read_record};
+use super::recovery::{self, Reading};
 use super::settings::StoreSettings;
 use super::writer::{End, Writer};
 
@@ -134,10 +136,10 @@ pub(super) fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenErro
         let go = || {
             disk.create_dir(&aside)?;
             let taken = disk.list(&aside)?;
-            let name = (0_u32..)
-                .map(|copy| format!("s0-{generation}{}", ".".repeat(copy as usize)))
-                .find(|name| !taken.contains(name))
-                .unwrap_or_default();
+            let mut name = format!("s0-{generation}");
+            while taken.contains(&name) {
+                name.push('x');
+            }
             disk.rename(&old.log(), &aside.join(name))?;
             disk.sync_dir(&aside)?;
             disk.sync_dir(layout.root())
@@ -145,6 +147,22 @@ pub(super) fn set_aside(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenErro
         go().map_err(OpenError::io(&aside))?;
     }
     Ok(())
+}
+
+/// What was set aside and is still there: nobody has looked at it.
+pub(super) fn still_aside(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Damage>, OpenError> {
+    let aside = layout.quarantine();
+    let names = match disk.list(&aside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(OpenError::io(&aside))?,
+    };
+    let told = |name: &String| Damage {
+        file: aside.join(name),
+        offset: 0,
+        pos: None,
+        what: "a damaged log was set aside; remove it when you have looked at it".into(),
+    };
+    Ok(names.iter().map(told).collect())
 }
 
 /// Writes what is alive in `log` as the log that `meta` describes, in the store at `to`. `META` names it when

@@ -1,8 +1,9 @@
 //! The index sidecar of a sealed segment: its records without the messages, so that opening a store need
 //! not read them. It can always be made again from the segment.
 
+use super::decoding::{has_place, head_of, split};
 use super::disk::Disk;
-use super::encoding::{RECORD_HEADER, has_place, head_of, split};
+use super::encoding::RECORD_HEADER;
 use super::frame::{FORMAT, StoreId};
 use super::layout::Layout;
 use super::wire::{Reader, WireError, put_bytes};

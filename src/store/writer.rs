@@ -106,6 +106,11 @@ impl Writer {
         u32::try_from(self.at).unwrap_or(u32::MAX) + FRAME_HEADER_U32
     }
 
+    /// Bytes that are left in the segment.
+    pub(super) fn left(&self) -> u64 {
+        self.room - self.at.min(self.room)
+    }
+
     /// Whether a frame of so many bytes, header included, begins a new segment.
     pub(super) fn must_roll(&self, bytes: usize) -> bool {
         self.file.is_none() || self.at + bytes as u64 > self.room

@@ -112,3 +112,13 @@ fn passwords() {
 fn containment() {
     run(&bodies::CONTAINMENT, 2_000);
 }
+
+#[test]
+fn records() {
+    run(&bodies::RECORDS, 20_000);
+}
+
+#[test]
+fn files() {
+    run(&bodies::FILES, 20_000);
+}

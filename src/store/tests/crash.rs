@@ -1,10 +1,11 @@
 //! The power fails at every call, and what was committed is there.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::faults::{Call, FaultDisk, Rng, When};
 use super::model::{History, Workload, open_on, seen, small};
-use crate::store::{Store, StoreSettings, SyncPolicy};
+use crate::store::{OnDamage, Store, StoreSettings, SyncPolicy};
 
 const BATCHES: usize = 50;
 
@@ -147,4 +148,47 @@ fn the_work_is_enough_for_segments_to_come_and_to_go() {
         "{:?}",
         store.numbers()
     );
+}
+
+#[test]
+fn the_power_fails_while_a_damaged_log_is_set_aside_and_it_is_done_at_the_next_start() {
+    let begun = Instant::now();
+    let disk = FaultDisk::new();
+    let mut workload = Workload::new(2, begun, 900);
+    let mut history = History::new(workload.state.clone());
+    let (store, _) = open_on(&disk, begun, &small()).expect("a store");
+    history.work(&store, &mut workload, 30);
+    drop(store);
+    disk.change(Path::new("/data/store/s0/0000000002.seg"), |bytes| {
+        bytes[200] ^= 1;
+    });
+    let mut files = disk.all_files();
+    files.retain(|name, _| !name.ends_with("idx"));
+    let damaged = files["/data/store/s0/0000000002.seg"].clone();
+    let settings = StoreSettings {
+        on_damage: OnDamage::Quarantine,
+        ..small()
+    };
+    let open = |disk: &FaultDisk| {
+        let (store, found) = open_on(disk, begun, &settings).expect("it opens");
+        assert!(!store.quarantined().is_empty());
+        seen(begun, &store, &found)
+    };
+    let wanted = open(&FaultDisk::with(&files));
+    for when in [When::Before, When::After] {
+        for step in 0.. {
+            let disk = FaultDisk::with(&files);
+            disk.crash_at(step, when);
+            let opened = open_on(&disk, begun, &settings).is_ok();
+            let reached = disk.is_dead();
+            disk.crash(step as u64);
+            assert_eq!(open(&disk), wanted, "{when:?} {step}");
+            let files = disk.all_files();
+            let name = "/data/store/quarantine/s0-0/0000000002.seg";
+            assert!(files[name] == damaged, "{when:?} {step}");
+            if opened && !reached {
+                break;
+            }
+        }
+    }
 }

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::crash::seeds;
 use super::faults::FaultDisk;
 use super::model::{History, View, Workload, expected, open_on, seen, small};
 use super::world::{WALL_MS, commit, publish, receiver};
+use crate::store::frame::{self, FrameHeader, SegmentHeader};
+use crate::store::scan::Scan;
 use crate::store::{
     Damage, Journal, OnDamage, OpenError, Record, Recovered, Store, StoreSettings, salvage,
 };
@@ -281,6 +283,84 @@ fn a_store_of_a_newer_format_is_left_alone_and_its_format_told() {
     newer(error.expect_err("newer"), &name, 3);
 }
 
+/// The last segment with a frame more, whose records are `payload`.
+fn with_a_frame(files: &Files, name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = files[name].clone();
+    let header = SegmentHeader::read(&bytes).expect("a segment");
+    let scan = Scan::from(&bytes, header.store, 64, header.first_pos, header.previous);
+    let last = scan.last().expect("a frame");
+    let mut frame = Vec::new();
+    frame::begin(&mut frame);
+    frame.extend_from_slice(payload);
+    let next = FrameHeader {
+        pos: last.pos + 1,
+        durable: last.pos,
+        previous: last.crc,
+        ..last
+    };
+    frame::seal(&mut frame, header.store, next);
+    bytes[scan.end..scan.end + frame.len()].copy_from_slice(&frame);
+    bytes
+}
+
+#[test]
+fn a_record_of_a_kind_that_is_not_known_belongs_to_a_newer_version() {
+    let closed = closed(1);
+    let name = segment(*closed.segments().last().expect("some"));
+    let lenient = StoreSettings {
+        on_damage: OnDamage::Quarantine,
+        ..settings()
+    };
+    for settings in [settings(), lenient] {
+        let disk = closed.changed(|files| {
+            let bytes = with_a_frame(files, &name, &[99, 1, 0, 0, 0, 7]);
+            files.insert(name.clone(), bytes);
+        });
+        match open_on(&disk, closed.begun, &settings) {
+            Err(OpenError::Newer { file, found, .. }) => {
+                assert_eq!((&*file, found), (Path::new(&name), 99));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // One that is known changes nothing else: the frame is as it should be.
+    let (store, found) = closed
+        .open(|files| {
+            let bytes = with_a_frame(files, &name, &[15, 0, 0, 0, 0]);
+            files.insert(name.clone(), bytes);
+        })
+        .expect("a store");
+    closed.is_whole(&store, &found);
+}
+
+#[test]
+fn a_second_after_the_last_batch_its_damage_is_told_from_a_torn_write() {
+    let begun = Instant::now();
+    let disk = FaultDisk::new();
+    let (store, _) = open_on(&disk, begun, &settings()).expect("a store");
+    let facts = super::world::facts("pump").into();
+    let session = super::world::key(1);
+    commit(&store, vec![Record::Session { session, facts }]);
+    let unsettled = disk.all_files();
+    let until = Instant::now() + Duration::from_secs(30);
+    while store.numbers().commits < 2 {
+        assert!(Instant::now() < until, "nothing is written behind it");
+        std::thread::yield_now();
+    }
+    let settled = disk.all_files();
+    disk.kill();
+    drop(store);
+    let spoilt = |mut files: Files| {
+        files.get_mut(&segment(1)).expect("a file")[64 + 60] ^= 1;
+        FaultDisk::with(&files)
+    };
+    // Nothing tells that it was ever there as a whole.
+    let (store, found) = open_on(&spoilt(unsettled), begun, &settings()).expect("a store");
+    assert!(store.torn_bytes() > 0 && found.sessions.is_empty());
+    let error = open_on(&spoilt(settled), begun, &settings()).expect_err("damaged");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
+}
+
 #[test]
 fn quarantine_keeps_what_can_be_read_and_tells_the_rest() {
     let closed = closed(1);
@@ -309,7 +389,9 @@ fn quarantine_keeps_what_can_be_read_and_tells_the_rest() {
     let name = format!("/data/store/quarantine/s0-0/{last:010}.seg");
     assert_eq!(disk.content(Path::new(&name)), before[&segment(last)]);
     let (store, _) = open_on(&disk, closed.begun, &settings()).expect("it is whole now");
-    assert!(store.quarantined().is_empty());
+    // It is told as long as it is there.
+    let told = store.quarantined();
+    assert_eq!(told[0].file, Path::new("/data/store/quarantine/s0-0"));
     let files = disk.all_files();
     assert!(
         files

@@ -125,8 +125,9 @@ struct Inner {
     crash_at: Option<(usize, When)>,
     dead: bool,
     refuse: Vec<(Call, io::ErrorKind)>,
-    refuse_at: Option<(usize, io::ErrorKind)>,
     read_most: usize,
+    /// Syncs wait.
+    held: bool,
 }
 
 /// See the module.
@@ -150,8 +151,8 @@ impl FaultDisk {
             crash_at: None,
             dead: false,
             refuse: Vec::new(),
-            refuse_at: None,
             read_most: usize::MAX,
+            held: false,
         })))
     }
 
@@ -179,15 +180,19 @@ impl FaultDisk {
         self.0.lock().refuse.push((call, kind));
     }
 
-    /// The call with this number is refused.
-    pub(super) fn refuse_at(&self, step: usize, kind: io::ErrorKind) {
-        self.0.lock().refuse_at = Some((step, kind));
+    /// Whether syncs wait.
+    pub(super) fn hold(&self, held: bool) {
+        self.0.lock().held = held;
+    }
+
+    /// Reads give no more bytes than that.
+    pub(super) fn read_at_most(&self, bytes: usize) {
+        self.0.lock().read_most = bytes;
     }
 
     pub(super) fn allow(&self) {
         let mut inner = self.0.lock();
         inner.refuse.clear();
-        inner.refuse_at = None;
     }
 
     /// The broker was killed, and the machine was not: everything that was written is there.
@@ -276,14 +281,8 @@ impl FaultDisk {
             return Err(power_is_off());
         }
         let refused = inner.refuse.iter().find(|(kind, _)| *kind == call);
-        let refused = refused.map(|(_, kind)| *kind).or_else(|| {
-            inner
-                .refuse_at
-                .filter(|(at, _)| *at == number)
-                .map(|(_, kind)| kind)
-        });
-        if let Some(kind) = refused {
-            return Err(kind.into());
+        if let Some((_, kind)) = refused {
+            return Err((*kind).into());
         }
         let done = act(&mut inner);
         if crash == Some(When::After) {
@@ -424,6 +423,9 @@ impl DiskFile for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
+        while self.disk.0.lock().held {
+            std::thread::yield_now();
+        }
         self.step(Call::Sync, |file| {
             file.synced.clone_from(&file.now);
             file.dirty.clear();

@@ -12,6 +12,7 @@ mod reading;
 mod relay;
 mod server;
 mod standard;
+mod store;
 mod view;
 mod world;
 
@@ -79,8 +80,14 @@ pub(crate) const PASSWORDS: Body = body("passwords", passwords::run, passwords::
 /// Rules and a filter over few words: the guard against all topics.
 pub(crate) const CONTAINMENT: Body = body("containment", containment::run, containment::seeds);
 
+/// Records of the store.
+pub(crate) const RECORDS: Body = body("records", store::records, store::record_seeds);
+
+/// Files of the store.
+pub(crate) const FILES: Body = body("files", store::files, store::file_seeds);
+
 /// All of them.
-pub(crate) const ALL: [Body; 14] = [
+pub(crate) const ALL: [Body; 16] = [
     CODEC,
     CONNECT,
     PUBLISH,
@@ -95,6 +102,8 @@ pub(crate) const ALL: [Body; 14] = [
     ACL,
     PASSWORDS,
     CONTAINMENT,
+    RECORDS,
+    FILES,
 ];
 
 /// The obvious matcher: level by level, with everything written out (MQTT 5.0 section 4.7).
