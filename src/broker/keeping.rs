@@ -244,7 +244,8 @@ impl Broker {
             return;
         };
         self.note_progress(state, effects);
-        effects.record(Record::Session {
+        // Nobody waits for it, but a crash soon would find a client that is still there.
+        effects.promise(Record::Session {
             session: SessionKey(number),
             facts: Box::new(facts(session, state, state.expiry_interval_s, Some(now))),
         });
@@ -262,14 +263,14 @@ impl Broker {
     /// The session has ended.
     pub(super) fn keep_end(session: &Session, effects: &mut Effects) {
         if let (_, Some(session)) = session.mailbox.reset() {
-            effects.record(Record::SessionEnd { session });
+            effects.promise(Record::SessionEnd { session });
         }
     }
 
     /// A will was published, or is not wanted any more.
     pub(super) fn keep_will_done(number: Option<NonZeroU32>, effects: &mut Effects) {
         if let Some(number) = number {
-            effects.record(Record::WillDone {
+            effects.promise(Record::WillDone {
                 session: SessionKey(number),
             });
         }

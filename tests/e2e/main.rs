@@ -10,6 +10,7 @@ mod certificates;
 mod client_ids;
 mod clients;
 mod connecting;
+mod durable;
 mod ending;
 mod enhanced;
 mod fifteen;
