@@ -181,10 +181,9 @@ fn nameless(version: u8, id: &str) -> Hello {
     Hello::nameless(version, id).kept()
 }
 
-#[test]
-fn a_site_moves_from_mosquitto_with_its_sessions_its_messages_and_what_is_retained() {
-    let site = Site::new();
-    let mosquitto = Mosquitto::start(&site);
+/// Has mosquitto keep sessions, messages that wait, exchanges in the middle, and a retained message.
+fn fill_mosquitto(site: &Site) {
+    let mosquitto = Mosquitto::start(site);
     for (version, id, filters) in [
         (5, "new", &[("a/#", 2)][..]),
         (4, "old", &[("a/1", 1), ("b/+", 1)]),
@@ -234,7 +233,12 @@ fn a_site_moves_from_mosquitto_with_its_sessions_its_messages_and_what_is_retain
     assert_eq!(writer.receive().first, 0x50);
     writer.vanish();
     mosquitto.stop();
+}
 
+#[test]
+fn a_site_moves_from_mosquitto_with_its_sessions_its_messages_and_what_is_retained() {
+    let site = Site::new();
+    fill_mosquitto(&site);
     let database = site.path_text("mosquitto.db");
     let to = site.path_text("store");
     let imported = site.run(&["store", "import-mosquitto", &database, "--to", &to]);
