@@ -34,11 +34,13 @@ impl Backlog {
         self.bytes
     }
 
-    /// Puts one at the end; it is behind all that is there.
+    /// Puts one in its place, which is nearly always the end.
     pub(super) fn push(&mut self, seq: Seq, bytes: usize) {
-        self.bytes += bytes;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.waiting.push_back(Waiting { seq, bytes });
+        self.bytes += bytes as usize;
+        let behind = self.waiting.iter().rev().take_while(|one| one.seq > seq);
+        let at = self.waiting.len() - behind.count();
+        self.waiting.insert(at, Waiting { seq, bytes });
     }
 
     /// Puts those that a connection has taken, and not sent, back in their places.

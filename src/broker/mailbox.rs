@@ -66,6 +66,9 @@ pub enum QueueOverflow {
 const SPILL_AWAY: usize = 4;
 /// So many of a client that does not take what it is sent.
 const SPILL_BLOCKED: usize = 1_024;
+/// Places between two messages of a queue, for retained messages that go before what came after their
+/// SUBSCRIBE.
+const SEQ_STEP: Seq = 1 << 20;
 /// What a message that waits in the store takes of memory.
 pub(super) const WAITING_BYTES: usize = 130;
 
@@ -126,6 +129,8 @@ struct Inner {
     /// Of a session that is kept in the store.
     key: Option<SessionKey>,
     last_seq: Seq,
+    /// The last place that was given in front of the queue.
+    last_before: Seq,
     /// What waits in the store only, in front of the queue.
     backlog: Backlog,
     /// Deliveries in the queue that the store has as well.
@@ -163,9 +168,8 @@ impl Mailbox {
             && delivery.qos != QoS::AtMostOnce
         {
             inner.spill_if_long();
-            inner.last_seq += 1;
             inner.unspilled += 1;
-            delivery.seq = inner.last_seq;
+            delivery.seq = inner.next_seq();
             kept = Some((key, delivery.seq));
         }
         inner.bytes += size;
@@ -317,6 +321,7 @@ impl Mailbox {
         let mut inner = self.inner.lock();
         inner.key = Some(key);
         inner.last_seq = last_seq;
+        inner.last_before = last_seq;
         inner.backlog.put_back(waiting);
     }
 
@@ -325,12 +330,17 @@ impl Mailbox {
         self.inner.lock().key
     }
 
-    /// A place in the store's queue for a delivery that the caller has; `None` if the session is not kept.
+    /// A place in the store's queue for a delivery that the caller has, in front of all that was pushed and not
+    /// taken; `None` if the session is not kept.
     pub fn next_place(&self) -> Option<(SessionKey, Seq)> {
         let mut inner = self.inner.lock();
         let key = inner.key?;
-        inner.last_seq += 1;
-        Some((key, inner.last_seq))
+        Some((key, inner.seq_before_queue()))
+    }
+
+    /// Whether a place was given by [`Mailbox::next_place`]: of a retained message that its client has not been sent.
+    pub fn is_of_a_replay(seq: Seq) -> bool {
+        !seq.is_multiple_of(SEQ_STEP)
     }
 
     /// Places of the next messages that wait in the store only: the first and the last of at most `most`.
@@ -394,6 +404,27 @@ impl Mailbox {
 }
 
 impl Inner {
+    /// A place behind all others.
+    fn next_seq(&mut self) -> Seq {
+        self.last_seq = (self.last_seq / SEQ_STEP + 1) * SEQ_STEP;
+        self.last_seq
+    }
+
+    /// A place behind what was taken, and in front of what is in the queue.
+    fn seq_before_queue(&mut self) -> Seq {
+        let next = (self.last_seq / SEQ_STEP + 1) * SEQ_STEP;
+        let mut queued = self.queue.iter().map(|delivery| delivery.seq);
+        let front = queued.find(|seq| *seq != 0).unwrap_or(next);
+        let seq = self.last_before.max(front.saturating_sub(SEQ_STEP)) + 1;
+        if seq >= front {
+            // So many came in between that there is no place left.
+            return self.next_seq();
+        }
+        self.last_before = seq;
+        self.last_seq = self.last_seq.max(seq);
+        seq
+    }
+
     /// What the caller of a push has to do.
     #[inline]
     fn pushed(&mut self) -> Pushed {

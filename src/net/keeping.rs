@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::broker::Session;
+use crate::broker::{Mailbox, Session};
 use crate::message::Delivery;
 use crate::policy::DenyReason;
 use crate::session::SessionState;
@@ -21,10 +21,19 @@ const MOST_HELD: usize = 32;
 /// Messages that are asked for at a time.
 const READ_AHEAD: usize = 256;
 
+/// Packets of one turn.
+#[derive(Debug)]
+struct Answers {
+    ticket: Ticket,
+    bytes: Vec<u8>,
+    /// PUBLISH packets among them.
+    publishes: usize,
+}
+
 /// Answers that wait for the store.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    answers: VecDeque<(Ticket, Vec<u8>)>,
+    answers: VecDeque<Answers>,
     last: Ticket,
 }
 
@@ -60,12 +69,13 @@ impl Serving {
             return;
         };
         let committed = store.committed();
-        while let Some((_, bytes)) = self
+        while let Some(answers) = self
             .held
             .answers
-            .pop_front_if(|(ticket, _)| *ticket <= committed)
+            .pop_front_if(|answers| answers.ticket <= committed)
         {
-            core.output.extend_from_slice(&bytes);
+            core.output.extend_from_slice(&answers.bytes);
+            self.connection.sent_after(answers.publishes);
         }
     }
 
@@ -86,7 +96,7 @@ impl Serving {
         }
         let state = self.connection.session_mut();
         let mut awaited = broker.note_progress(state, &mut core.effects);
-        self.connection.take_after(&mut core.held);
+        let publishes = self.connection.take_after(&mut core.held);
         awaited |= core.effects.has_promises();
         let ticket = broker.submit(&mut core.effects, awaited);
         if core.held.is_empty() {
@@ -97,6 +107,7 @@ impl Serving {
             None if self.held.is_empty() => {
                 // Nothing is outstanding: there is nothing to wait for.
                 core.output.append(&mut core.held);
+                self.connection.sent_after(publishes);
                 return;
             }
             None => self.held.last,
@@ -104,7 +115,11 @@ impl Serving {
         self.held.last = ticket;
         let bytes = core.held.as_slice().into();
         core.held.clear();
-        self.held.answers.push_back((ticket, bytes));
+        self.held.answers.push_back(Answers {
+            ticket,
+            bytes,
+            publishes,
+        });
         core.await_commit(ticket, session);
     }
 
@@ -173,7 +188,8 @@ impl Serving {
                 continue;
             }
             let mut delivery = stored.delivery;
-            delivery.retain &= takes_retain;
+            // What was retained when the client subscribed says so in every version.
+            delivery.retain &= takes_retain || Mailbox::is_of_a_replay(stored.seq);
             self.deliver_kept(delivery, core, now);
         }
         let is_read = self.reading.asked.is_none() && self.reading.messages.is_empty();

@@ -52,6 +52,10 @@ pub struct Connection {
     tally: Tally,
     /// Packets that may be sent when what was recorded is kept.
     pub(super) after: Vec<u8>,
+    /// PUBLISH packets in `after`.
+    publishes_after: usize,
+    /// Those, and the ones the caller has taken and not sent yet.
+    publishes_held: usize,
 }
 
 impl Connection {
@@ -101,6 +105,8 @@ impl Connection {
                 .map(|(method, _)| Box::new(Authentication::new(method))),
             tally: Tally::default(),
             after: Vec::new(),
+            publishes_after: 0,
+            publishes_held: 0,
         }
     }
 
@@ -138,9 +144,18 @@ impl Connection {
     }
 
     /// Moves packets to `into` that may be sent only when what [`SessionState::take_progress`] gave is kept.
+    /// Gives the number of PUBLISH packets among them, which the caller gives back to
+    /// [`Connection::sent_after`] when they are sent.
     #[inline]
-    pub fn take_after(&mut self, into: &mut Vec<u8>) {
+    pub fn take_after(&mut self, into: &mut Vec<u8>) -> usize {
         into.append(&mut self.after);
+        std::mem::take(&mut self.publishes_after)
+    }
+
+    /// So many PUBLISH packets that waited were sent.
+    #[inline]
+    pub fn sent_after(&mut self, publishes: usize) {
+        self.publishes_held = self.publishes_held.saturating_sub(publishes);
     }
 
     /// A delivery that was not admitted: the client does not get it.
@@ -363,7 +378,7 @@ impl Connection {
                 Some(delivery) => match admit(delivery) {
                     Some(delivery) => {
                         let delivery = delivery.into_inner();
-                        if !self.write(&delivery, Some(id), true, now, out) {
+                        if !self.write(&delivery, Some(id), Sending::Again, now, out) {
                             self.give_up(id, out);
                         }
                     }
@@ -390,7 +405,7 @@ impl Connection {
 
     fn give_up(&mut self, id: PacketId, out: &mut Vec<u8>) {
         if self.session.outbound.give_up(id) {
-            self.ack(AckKind::Pubrel, id, ReasonCode::SUCCESS, out);
+            self.ack_kept(AckKind::Pubrel, id, ReasonCode::SUCCESS, out);
         }
     }
 
@@ -411,14 +426,19 @@ impl Connection {
                 }
             },
         };
-        // A message of QoS 2 goes when it is certain that it will keep its identifier.
-        let is_written = if delivery.seq != 0 && delivery.qos == QoS::ExactlyOnce {
+        // A message of QoS 2 goes when it is certain that it will keep its identifier, and what is sent
+        // again comes in the order of the first time [MQTT-4.6.0-1]: one of QoS 1 does not overtake it.
+        let waits = delivery.seq != 0
+            && (delivery.qos == QoS::ExactlyOnce || (id.is_some() && self.publishes_held > 0));
+        let is_written = if waits {
             let mut after = std::mem::take(&mut self.after);
-            let is_written = self.write(&delivery, id, false, now, &mut after);
+            let is_written = self.write(&delivery, id, Sending::Later, now, &mut after);
             self.after = after;
+            self.publishes_after += usize::from(is_written);
+            self.publishes_held += usize::from(is_written);
             is_written
         } else {
-            self.write(&delivery, id, false, now, out)
+            self.write(&delivery, id, Sending::First, now, out)
         };
         if !is_written {
             self.dropped(delivery.seq);
@@ -436,7 +456,7 @@ impl Connection {
         &mut self,
         delivery: &Delivery,
         packet_id: Option<PacketId>,
-        dup: bool,
+        sending: Sending,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -444,7 +464,7 @@ impl Connection {
         let name = message.topic.as_str();
         let topic = name.get(self.mount_bytes..).unwrap_or(name);
         let mut head = PublishHead {
-            dup,
+            dup: sending == Sending::Again,
             qos: delivery.qos,
             retain: delivery.retain,
             topic,
@@ -461,7 +481,7 @@ impl Connection {
             head.identifiers = &delivery.identifiers;
             head.properties = &message.properties;
             // What is sent later than what follows it can neither set an alias nor rely on one.
-            if delivery.seq == 0 || delivery.qos != QoS::ExactlyOnce {
+            if sending != Sending::Later {
                 naming = self.outbound_aliases.naming(&message.topic);
             }
             match naming {
@@ -567,6 +587,17 @@ impl Connection {
             publish_will,
         })
     }
+}
+
+/// Why a PUBLISH is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// For the first time.
+    First,
+    /// For the first time, and to be sent behind others.
+    Later,
+    /// Because a session was resumed.
+    Again,
 }
 
 fn after_ack<'a>(outcome: Sent, statement: &'static str) -> Result<Step<'a>, ProtocolError> {

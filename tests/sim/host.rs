@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use portcullis::net::{Cores, Sentry, SentrySettings, Shared};
 use portcullis::policy::acl::AclFile;
 use portcullis::policy::{Admission, AdmissionSettings, Gate, Policy, SubscribeGuard};
 use portcullis::session;
+use portcullis::store::{Memory, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::line::Line;
@@ -29,9 +31,14 @@ pub(crate) struct Operator {
     pub(crate) broker: Settings,
     pub(crate) session: session::Settings,
     pub(crate) max_subscriptions: usize,
+    /// Sessions that outlive their connections are kept in a store, which commits when it is its turn.
+    pub(crate) is_kept: bool,
 }
 
 type Ready = Arc<Mutex<BTreeSet<usize>>>;
+
+/// The number under which the store's commits are among what may go on next.
+pub(crate) const STORE: usize = usize::MAX;
 
 struct Flag {
     task: usize,
@@ -54,10 +61,32 @@ pub(crate) struct Host {
     runtime: Runtime,
     shared: Arc<Shared>,
     listener: Arc<Listener>,
+    store: Option<Kept>,
     tasks: BTreeMap<usize, Task>,
     ready: Ready,
     /// Time since the simulation began.
     pub(crate) elapsed: Duration,
+}
+
+/// The store of a broker, and what it has said of its commits since the broker was told.
+struct Kept {
+    store: Arc<Memory>,
+    committed: Arc<AtomicU64>,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let committed = Arc::new(AtomicU64::new(0));
+        let said = Arc::clone(&committed);
+        let store = Memory::new(Box::new(move |ticket| {
+            said.store(ticket, Ordering::Relaxed);
+        }));
+        store.hold();
+        Self {
+            store: Arc::new(store),
+            committed,
+        }
+    }
 }
 
 fn auditor() -> Arc<Auditor> {
@@ -71,14 +100,15 @@ fn auditor() -> Arc<Auditor> {
     Arc::clone(AUDITOR.get_or_init(make))
 }
 
-fn start(operator: &Operator) -> (Arc<Shared>, Arc<Listener>) {
+fn start(operator: &Operator, store: Option<&Kept>) -> (Arc<Shared>, Arc<Listener>) {
+    let store = store.map(|kept| Arc::clone(&kept.store) as Arc<dyn Store>);
     let acl = AclFile::parse("acl", operator.acl).expect("a valid ACL");
     let policy = Policy::new(vec![Some(Arc::new(acl))], SubscribeGuard::Strict, 200);
     let audit = auditor();
     let gate = Arc::new(Gate::new(policy, Arc::clone(&audit) as Arc<_>));
     let sentry = Sentry::new(Arc::clone(&audit), &SentrySettings::default());
     let shared = Shared::new(
-        Broker::new(&operator.broker, gate),
+        Broker::new(&operator.broker, gate).with_store(store),
         audit,
         Arc::new(Traffic::new(1)),
         Admission::new(AdmissionSettings::default()),
@@ -120,15 +150,17 @@ impl Host {
             .start_paused(true)
             .build()
             .expect("a runtime");
+        let store = operator.is_kept.then(Kept::new);
         let (shared, listener) = {
             let _entered = runtime.enter();
-            start(&operator)
+            start(&operator, store.as_ref())
         };
         Self {
             operator,
             runtime,
             shared,
             listener,
+            store,
             tasks: BTreeMap::new(),
             ready: Ready::default(),
             elapsed: Duration::ZERO,
@@ -154,7 +186,25 @@ impl Host {
 
     /// Tasks that were woken and not polled since.
     pub(crate) fn ready(&self) -> Vec<usize> {
-        self.ready.lock().iter().copied().collect()
+        let mut ready: Vec<usize> = self.ready.lock().iter().copied().collect();
+        if self
+            .store
+            .as_ref()
+            .is_some_and(|kept| kept.store.waiting() > 0)
+        {
+            ready.push(STORE);
+        }
+        ready
+    }
+
+    /// The store commits some of what it was handed, and the broker is told.
+    pub(crate) fn commit(&mut self, batches: usize) {
+        let _entered = self.runtime.enter();
+        if let Some(kept) = &self.store {
+            kept.store.release(batches);
+            let committed = kept.committed.load(Ordering::Relaxed);
+            self.shared.cores.committed_here(committed);
+        }
     }
 
     pub(crate) fn poll(&mut self, task: usize) {
@@ -184,12 +234,14 @@ impl Host {
         self.shared.broker.signal_all(Signal::Recheck);
     }
 
-    /// The process is gone and another begins. Nothing is kept: there is no durable store. What one
-    /// had committed would be given to `start` here, and the oracle told that sessions go on.
+    /// The machine is gone with its disk, and another begins with nothing: what a broker does without a
+    /// store, and with one that was lost. What survives a crash is asked of the real program
+    /// (tests/e2e/kills).
     pub(crate) fn crash(&mut self) {
         let _entered = self.runtime.enter();
         self.tasks.clear();
         self.ready.lock().clear();
-        (self.shared, self.listener) = start(&self.operator);
+        self.store = self.operator.is_kept.then(Kept::new);
+        (self.shared, self.listener) = start(&self.operator, self.store.as_ref());
     }
 }

@@ -196,7 +196,9 @@ impl Oracle {
                 Some(known) if known.link == link || known.released && flight.is_some() => {
                     return Err(format!("{said:?} again on one connection or after PUBREC"));
                 }
-                None if !session.was_blind => return Err(format!("DUP, but new: {said:?}")),
+                None if !session.was_blind && !self.bounds.is_kept => {
+                    return Err(format!("DUP, but new: {said:?}"));
+                }
                 _ => {}
             }
         } else if flight.is_some() {

@@ -207,6 +207,9 @@ pub(crate) struct Bounds {
     pub(crate) queued_bytes: usize,
     pub(crate) subscriptions: usize,
     pub(crate) inflight: usize,
+    /// There is a store: a message may be given up on a connection that ends before its identifier is kept, and
+    /// the next does not know whether it was sent.
+    pub(crate) is_kept: bool,
 }
 
 pub(crate) struct Oracle {

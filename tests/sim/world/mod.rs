@@ -11,7 +11,7 @@ use portcullis::session;
 
 use crate::client::{Client, Profile, Taken};
 use crate::fault::{Fault, Tampering, Victim};
-use crate::host::{Host, Operator};
+use crate::host::{Host, Operator, STORE};
 use crate::line::Line;
 use crate::oracle::{Bounds, Oracle, Step, Up, Verdict};
 use crate::packets::{Packet, Reader};
@@ -84,12 +84,14 @@ fn operator(rng: &mut Rng) -> (Operator, Bounds) {
             ..session::Settings::default()
         },
         max_subscriptions: subscriptions,
+        is_kept: rng.once_in(2),
     };
     let bounds = Bounds {
         queued,
         queued_bytes: QUEUED_BYTES,
         subscriptions,
         inflight: usize::from(inflight),
+        is_kept: operator.is_kept,
     };
     (operator, bounds)
 }
@@ -216,6 +218,11 @@ impl World {
     }
 
     pub(crate) fn poll(&mut self, task: usize) -> Verdict {
+        if task == STORE {
+            let batches = 1 + self.rng.below(3);
+            self.host.commit(batches);
+            return Ok(());
+        }
         self.host.poll(task);
         let (step, now) = (self.step, self.host.elapsed);
         let link = &mut self.links[task];
