@@ -22,6 +22,7 @@ mod remotes;
 mod replace;
 mod running;
 mod serve;
+mod store;
 mod tokens;
 mod watch;
 
