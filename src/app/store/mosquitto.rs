@@ -67,7 +67,7 @@ pub(crate) struct Imported<'a> {
     /// The last number given to a message.
     pub(crate) last_store_id: u64,
     /// Sessions.
-    pub(crate) clients: Vec<Client>,
+    pub(crate) sessions: Vec<Session>,
     /// Messages, each once.
     pub(crate) messages: Vec<BaseMessage<'a>>,
     /// What waits for sessions or came from them and is not finished, in the order of each session's queues:
@@ -81,7 +81,7 @@ pub(crate) struct Imported<'a> {
 
 /// A session.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Client {
+pub(crate) struct Session {
     /// Its Client Identifier.
     pub(crate) client_id: ClientId,
     /// The Packet Identifier that was given last; 0 if none was.
@@ -179,7 +179,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Imported<'_>, Vec<Problem>> {
             version: 0,
             shutdown: false,
             last_store_id: 0,
-            clients: Vec::new(),
+            sessions: Vec::new(),
             messages: Vec::new(),
             client_messages: Vec::new(),
             subscriptions: Vec::new(),
@@ -219,8 +219,8 @@ impl<'a> Reading<'a> {
         while !file.is_empty() {
             let (chunk, mut body) = self.header(file)?;
             let at = body.at();
-            let wanted = if is_first { 1 } else { 0 };
-            let read = if usize::from(chunk == Chunk::Config) == wanted {
+            let is_config = chunk == Chunk::Config;
+            let read = if is_config == is_first {
                 self.chunk(chunk, &mut body)
             } else {
                 Err(Wrong::Config.at(at))
@@ -308,10 +308,10 @@ impl<'a> Reading<'a> {
                 self.imported.subscriptions.push(subscription);
             }
             Chunk::Client => {
-                let (mut client, carried) = self.layout.client(body)?;
+                let (mut session, carried) = self.layout.session(body)?;
                 let before = std::mem::replace(&mut self.carried, carried);
-                client.username_is_sure = before.is_none() || before != client.username;
-                self.imported.clients.push(client);
+                session.username_is_sure = before.is_none() || before != session.username;
+                self.imported.sessions.push(session);
             }
         }
         Ok(())

@@ -6,9 +6,11 @@ use crate::topic::{SubscriptionFilter, TopicName};
 
 use super::cursor::Cursor;
 use super::problem::{Located, Wrong};
-use super::{BaseMessage, Client, ClientMessage, Standing};
+use super::{BaseMessage, ClientMessage, Session, Standing};
 
 type Result<T> = std::result::Result<T, Located>;
+/// Of a user.
+type Name = Option<Box<str>>;
 
 /// The highest Subscription Identifier, and the most bytes of a packet.
 const MOST: u32 = 268_435_455;
@@ -120,9 +122,9 @@ impl Layout {
     }
 
     /// A session; and the name of the user before it if it was written with that by mistake.
-    pub(super) fn client(&self, body: &mut Cursor<'_>) -> Result<(Client, Option<Box<str>>)> {
+    pub(super) fn session(&self, body: &mut Cursor<'_>) -> Result<(Session, Name)> {
         if self.version == 4 {
-            return Ok((client_4(body)?, None));
+            return Ok((session_4(body)?, None));
         }
         let expires_at = body.time()?;
         let expiry_interval_s = body.u32()?;
@@ -136,7 +138,7 @@ impl Layout {
         }
         let client_id = client_id(body, id_length)?;
         let (username, carried) = username(body, name_length)?;
-        let client = Client {
+        let session = Session {
             client_id,
             last_packet_id,
             expires_at,
@@ -146,12 +148,12 @@ impl Layout {
             username_is_sure: true,
             listener_port: (port != 0).then_some(port),
         };
-        Ok((client, carried))
+        Ok((session, carried))
     }
 }
 
-/// The name of a session's user, or the one it was written with by mistake: see [`Client::username_is_sure`].
-fn username(body: &mut Cursor<'_>, length: u16) -> Result<(Option<Box<str>>, Option<Box<str>>)> {
+/// The name of a session's user, or the one it was written with by mistake: see [`Session::username_is_sure`].
+fn username(body: &mut Cursor<'_>, length: u16) -> Result<(Name, Name)> {
     let at = body.at();
     let bytes = body.bytes(usize::from(length))?;
     // No name has a NUL inside; behind one there is memory of mosquitto's.
@@ -167,7 +169,7 @@ fn username(body: &mut Cursor<'_>, length: u16) -> Result<(Option<Box<str>>, Opt
     })
 }
 
-fn client_4(body: &mut Cursor<'_>) -> Result<Client> {
+fn session_4(body: &mut Cursor<'_>) -> Result<Session> {
     let length = body.u16()?;
     let client_id = client_id(body, length)?;
     let last_packet_id = body.u16()?;
@@ -177,7 +179,7 @@ fn client_4(body: &mut Cursor<'_>) -> Result<Client> {
     } else {
         body.time()?
     };
-    Ok(Client {
+    Ok(Session {
         client_id,
         last_packet_id,
         expires_at: None,
@@ -269,16 +271,16 @@ fn client_message(body: &mut Cursor<'_>) -> Result<ClientMessage> {
     let at = body.at();
     let qos = body.qos()?;
     let state = body.u8()?;
+    let flags_at = body.at();
     let flags = body.u8()?;
     let is_outgoing = body.flag("the direction")?;
     // Two flags with four bits each.
     if flags & !0x11 != 0 {
-        let field = "RETAIN and DUP";
         return Err(Wrong::Flag {
-            field,
+            field: "RETAIN and DUP",
             found: flags,
         }
-        .at(at));
+        .at(flags_at));
     }
     let client_id = client_id(body, id_length)?;
     let (standing, packet_id) = standing(is_outgoing, state, qos, packet_id, at)?;

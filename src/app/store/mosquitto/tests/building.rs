@@ -2,7 +2,9 @@
 
 use super::super::*;
 use super::real::subscription;
+use crate::codec::MalformedKind;
 use crate::message::RetainHandling;
+use crate::topic::TopicError;
 
 pub(super) fn file(version: u32, chunks: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -123,9 +125,9 @@ fn structs_of_a_32_bit_x86_are_read() {
     let config = chunk(1, &[&9_u64.to_le_bytes(), &[0, 8, 0, 0]]);
     let bytes = file(6, &[config, client(0, "c", 4, 0, b"user")]);
     let imported = read(&bytes).unwrap();
-    assert_eq!(imported.clients[0].client_id.as_str(), "c");
-    assert_eq!(imported.clients[0].username.as_deref(), Some("user"));
-    assert_eq!(imported.clients[0].listener_port, Some(1883));
+    assert_eq!(imported.sessions[0].client_id.as_str(), "c");
+    assert_eq!(imported.sessions[0].username.as_deref(), Some("user"));
+    assert_eq!(imported.sessions[0].listener_port, Some(1883));
 }
 
 #[test]
@@ -148,7 +150,7 @@ fn the_name_that_mosquitto_gives_an_anonymous_session_by_mistake_is_not_taken() 
     );
     let found: Vec<_> = read(&bytes)
         .unwrap()
-        .clients
+        .sessions
         .into_iter()
         .map(|client| {
             let name = client.username.as_deref().unwrap_or("-").to_owned();
@@ -185,8 +187,8 @@ fn another_name_after_an_anonymous_session_is_sure() {
         ],
     );
     let imported = read(&bytes).unwrap();
-    assert_eq!(imported.clients[1].username.as_deref(), Some("bert"));
-    assert!(imported.clients[1].username_is_sure);
+    assert_eq!(imported.sessions[1].username.as_deref(), Some("bert"));
+    assert!(imported.sessions[1].username_is_sure);
 }
 
 #[test]
@@ -262,86 +264,129 @@ fn what_belongs_to_one_hop_is_not_among_the_properties() {
     );
 }
 
+/// Each chunk after a message with number 1 is refused at this byte of itself.
+fn are_refused<const N: usize>(cases: [(Vec<u8>, usize, Wrong); N]) {
+    let known = base_message(1, "t", "", &[]);
+    for (chunk, at, expected) in cases {
+        let expected = (known.len() + at, expected);
+        assert_eq!(of_one(&[known.clone(), chunk]), expected);
+    }
+}
+
+fn flag(field: &'static str, found: u8) -> Wrong {
+    Wrong::Flag { field, found }
+}
+
 #[test]
-fn what_a_field_cannot_be_is_refused_where_it_stands() {
-    let known = || base_message(1, "t", "", &[]);
-    let after = known().len();
-    let flag = |field, found| Wrong::Flag { field, found };
-    let cases = [
-        (
-            client_message(1, 0, [1, 3, 0, 1], &[]),
-            after + 20,
-            Wrong::PacketId,
-        ),
-        (
-            client_message(1, 1, [3, 3, 0, 1], &[]),
-            after + 20,
-            Wrong::QoS(3),
-        ),
+fn what_a_message_of_a_client_cannot_be_is_refused_where_it_stands() {
+    let zero = MalformedKind::PropertyValue;
+    let (direction, state) = ("outgoing", 12);
+    let (expected, found) = ("1", 2);
+    let qos = Wrong::StateQoS {
+        expected,
+        state: 3,
+        found,
+    };
+    are_refused([
+        (client_message(1, 0, [1, 3, 0, 1], &[]), 20, Wrong::PacketId),
+        (client_message(1, 1, [3, 3, 0, 1], &[]), 20, Wrong::QoS(3)),
+        (client_message(1, 1, [2, 3, 0, 1], &[]), 20, qos),
         (
             client_message(1, 1, [1, 3, 2, 1], &[]),
-            after + 20,
+            22,
             flag("RETAIN and DUP", 2),
         ),
         (
             client_message(1, 1, [1, 3, 0, 2], &[]),
-            after + 23,
+            23,
             flag("the direction", 2),
         ),
         (
-            client_message(1, 1, [1, 12, 0, 1], &[]),
-            after + 20,
-            Wrong::State {
-                direction: "outgoing",
-                state: 12,
-            },
+            client_message(1, 1, [1, state, 0, 1], &[]),
+            20,
+            Wrong::State { direction, state },
         ),
         (
             client_message(2, 1, [1, 3, 0, 1], &[]),
-            after + 8,
+            8,
             Wrong::NoMessage(2),
         ),
         (
             client_message(1, 1, [1, 3, 0, 1], b"\x02\x0B\x00"),
-            after + 25,
-            Wrong::Properties(crate::codec::MalformedKind::PropertyValue),
+            25,
+            Wrong::Properties(zero),
         ),
-        (retained(2), after + 8, Wrong::NoMessage(2)),
-        (known(), after + 8, Wrong::Twice(1)),
-        (
-            sub(268_435_456, "t", 0, 0),
-            after + 8,
-            Wrong::Identifier(268_435_456),
-        ),
-        (sub(0, "t", 0, 0x30), after + 17, Wrong::Options(0x30)),
-        (sub(0, "t", 0, 1), after + 17, Wrong::Options(1)),
-        (
-            sub(0, "a/#/b", 0, 0),
-            after + 21,
-            Wrong::Filter(crate::topic::TopicError::HashNotLast),
-        ),
-        (
-            client(0, "", 0, 4, &[]),
-            after + 32,
-            Wrong::Empty("a Client Identifier"),
-        ),
-        (client(0, "c", 0, 4, b"x"), after + 33, Wrong::Surplus(1)),
+    ]);
+}
+
+#[test]
+fn what_a_message_cannot_be_is_refused_where_it_stands() {
+    let mut long = base_message(2, "t", "", &[]);
+    long[24..28].copy_from_slice(&[0x10, 0, 0, 0]);
+    are_refused([
+        (retained(2), 8, Wrong::NoMessage(2)),
+        (base_message(1, "t", "", &[]), 8, Wrong::Twice(1)),
         (
             base_message(2, "t/+", "", &[]),
-            after + 42,
-            Wrong::Topic(crate::topic::TopicError::WildcardInName),
+            42,
+            Wrong::Topic(TopicError::WildcardInName),
+        ),
+        (
+            base_message(2, "", "", &[]),
+            42,
+            Wrong::Topic(TopicError::Empty),
         ),
         (
             base_message(2, "t\0", "", &[]),
-            after + 42,
+            42,
             Wrong::Text("a Topic Name"),
         ),
-        (chunk(7, &[b"x"]), after, Wrong::Kind(7)),
-        (config(), after + 8, Wrong::Config),
-    ];
-    for (chunk, at, expected) in cases {
-        assert_eq!(of_one(&[known(), chunk]), (at, expected));
-    }
+        (long, 24, Wrong::Payload(268_435_456)),
+        (
+            base_message(2, "t", "", b"\x04\x08\0\x01#"),
+            43,
+            Wrong::Properties(MalformedKind::ResponseTopic),
+        ),
+        (
+            base_message(2, "t", "", b"\0\0"),
+            43,
+            Wrong::Properties(MalformedKind::Surplus),
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_session_or_subscription_cannot_be_is_refused_where_it_stands() {
+    are_refused([
+        (
+            sub(268_435_456, "t", 0, 0),
+            8,
+            Wrong::Identifier(268_435_456),
+        ),
+        (sub(0, "t", 3, 0), 16, Wrong::QoS(3)),
+        (sub(0, "t", 0, 0x30), 17, Wrong::Options(0x30)),
+        (sub(0, "t", 0, 1), 17, Wrong::Options(1)),
+        (
+            sub(0, "a/#/b", 0, 0),
+            21,
+            Wrong::Filter(TopicError::HashNotLast),
+        ),
+        (
+            client(0, "", 0, 4, &[]),
+            32,
+            Wrong::Empty("a Client Identifier"),
+        ),
+        (client(0, "c", 0, 4, b"x"), 33, Wrong::Surplus(1)),
+    ]);
+}
+
+#[test]
+fn a_chunk_that_is_not_known_or_comes_twice_is_refused() {
+    are_refused([
+        (chunk(0, &[b"x"]), 0, Wrong::Kind(0)),
+        (chunk(7, &[b"x"]), 0, Wrong::Kind(7)),
+        (config(), 8, Wrong::Config),
+    ]);
 }
 
 #[test]

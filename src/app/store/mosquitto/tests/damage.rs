@@ -18,7 +18,7 @@ fn ends(bytes: &[u8], header: usize) -> Vec<usize> {
 }
 
 fn chunks(imported: &Imported<'_>) -> usize {
-    1 + imported.clients.len()
+    1 + imported.sessions.len()
         + imported.messages.len()
         + imported.client_messages.len()
         + imported.subscriptions.len()
@@ -55,7 +55,7 @@ fn is_plausible(bytes: &[u8], imported: &Imported<'_>) {
         })
         .sum();
     let named: usize = imported
-        .clients
+        .sessions
         .iter()
         .map(|client| {
             client.client_id.as_str().len() + client.username.as_ref().map_or(0, |name| name.len())

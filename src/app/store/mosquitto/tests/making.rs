@@ -144,30 +144,21 @@ fn until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-#[test]
-#[ignore = "makes the fixture, with mosquitto 2.0"]
-fn make_a_mosquitto_db() {
-    let target = std::env::var_os("PORTCULLIS_FIXTURE").unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mosquitto = start(directory.path(), port);
-
-    // Level 4, no user name: three messages in flight, and one of QoS 2 that it sent and did not release.
+/// Two sessions and their subscriptions; the first stays connected.
+fn sessions(port: u16) -> Client {
     let mut valve = Client::connect(port, 4, "valve", None, &[]);
     valve.subscribe(&[], &[("b/#", 2)]);
-    // Level 4, with a name: everything waits.
     let mut pump = Client::connect(port, 5, "pump", Some("plant"), &[5, 0x11, 0, 0, 0x0E, 0x10]);
     pump.subscribe(&[0], &[("a/zero", 0), ("/lead/+", 1), ("$share/g/s/+", 1)]);
     pump.subscribe(&[2, 0x0B, 7], &[("a/one/+", 1)]);
     // No Local, Retain As Published, Retain Handling 1.
     pump.subscribe(&[3, 0x0B, 0x80, 0x01], &[("a/two/#", 0x1E)]);
     pump.disconnect();
+    valve
+}
 
-    let mut source = Client::connect(port, 5, "source", Some("writer"), &[0]);
+/// Three outgoing messages at different points of their exchange, and one of QoS 2 that is not released.
+fn in_flight(valve: &mut Client, source: &mut Client) {
     source.publish(2, "b/puback", &[0], "one");
     source.publish(4, "b/pubrec", &[0], "two");
     source.publish(4, "b/pubcomp", &[0], "three");
@@ -181,7 +172,9 @@ fn make_a_mosquitto_db() {
     }
     valve.send(0x34, &[&text("in/flight"), &[0, 77], b"held"]);
     valve.expect(0x50);
+}
 
+fn waiting_and_retained(source: &mut Client) {
     source.publish(2, "a/one/x", &[0], "first");
     // Message Expiry Interval of a million seconds, and a User Property.
     let properties: &[u8] = &[12, 2, 0, 0x0F, 0x42, 0x40, 0x26, 0, 1, b'k', 0, 1, b'v'];
@@ -202,6 +195,24 @@ fn make_a_mosquitto_db() {
     source.publish(3, "kept/1", &properties, "retained");
     source.publish(1, "kept/2", &[0], "");
     source.publish(5, "kept/3", &[0], "plain");
+}
+
+#[test]
+#[ignore = "makes the fixture, with mosquitto 2.0"]
+fn make_a_mosquitto_db() {
+    let target = std::env::var_os("PORTCULLIS_FIXTURE").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mosquitto = start(directory.path(), port);
+
+    let mut valve = sessions(port);
+    let mut source = Client::connect(port, 5, "source", Some("writer"), &[0]);
+    in_flight(&mut valve, &mut source);
+    waiting_and_retained(&mut source);
 
     let file = directory.path().join("mosquitto.db");
     let pid = i32::try_from(mosquitto.0.id()).unwrap();

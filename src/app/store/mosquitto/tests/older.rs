@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::building::{base_message, chunk, config, file};
-use super::real::{client, subscription};
+use super::real::{session, subscription};
 
 fn text(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).unwrap().to_be_bytes();
@@ -91,12 +91,12 @@ fn format_4_is_read() {
         version: 4,
         shutdown: true,
         last_store_id: 41,
-        clients: vec![Client {
+        sessions: vec![Session {
             last_packet_id: 3,
             expiry_interval_s: u32::MAX,
             disconnected_at: Some(1_500_000_000),
             listener_port: None,
-            ..client("pump")
+            ..session("pump")
         }],
         messages: vec![BaseMessage {
             store_id: 40,
@@ -127,14 +127,14 @@ fn a_session_of_format_4_of_a_32_bit_machine_has_its_time_in_four_bytes() {
         ],
     );
     assert_eq!(
-        read(&bytes).unwrap().clients[0].disconnected_at,
+        read(&bytes).unwrap().sessions[0].disconnected_at,
         Some(1_500_000_000)
     );
 }
 
 #[test]
 fn format_5_is_read_whose_sessions_have_no_user() {
-    let session = chunk(
+    let whole = chunk(
         6,
         &[
             &1_600_000_000_u64.to_le_bytes(),
@@ -144,20 +144,20 @@ fn format_5_is_read_whose_sessions_have_no_user() {
         ],
     );
     let message = base_message(3, "a/b", "hello", b"\x07\x26\0\x01k\0\x01v");
-    let bytes = file(5, &[config(), message, session]);
+    let bytes = file(5, &[config(), message, whole]);
     let imported = read(&bytes).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(
         (imported.version, imported.shutdown, imported.last_store_id),
         (5, true, 9)
     );
-    let expected = Client {
+    let expected = Session {
         last_packet_id: 3,
         expires_at: Some(1_600_000_000),
         expiry_interval_s: 3600,
         listener_port: None,
-        ..client("pump")
+        ..session("pump")
     };
-    assert_eq!(imported.clients, [expected]);
+    assert_eq!(imported.sessions, [expected]);
     let message = &imported.messages[0];
     assert_eq!(message.source_username.as_deref(), Some("u"));
     assert_eq!(message.payload, b"hello");

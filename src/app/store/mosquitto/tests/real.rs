@@ -15,8 +15,8 @@ fn imported() -> Imported<'static> {
     read(REAL).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
-pub(super) fn client(client_id: &str) -> Client {
-    Client {
+pub(super) fn session(client_id: &str) -> Session {
+    Session {
         client_id: ClientId::new(client_id),
         last_packet_id: 0,
         expires_at: None,
@@ -39,25 +39,25 @@ fn the_header_of_a_real_file_is_read() {
 #[test]
 fn sessions_of_a_real_file_have_user_expiry_and_listener() {
     let expected = [
-        Client {
+        Session {
             last_packet_id: 3,
             expiry_interval_s: u32::MAX,
-            ..client("valve")
+            ..session("valve")
         },
-        Client {
+        Session {
             last_packet_id: 3,
             expires_at: Some(MADE + 3600),
             expiry_interval_s: 3600,
             username: Some("plant".into()),
-            ..client("pump")
+            ..session("pump")
         },
         // Connected without an interval: it was to end with its connection.
-        Client {
+        Session {
             username: Some("writer".into()),
-            ..client("source")
+            ..session("source")
         },
     ];
-    assert_eq!(imported().clients, expected);
+    assert_eq!(imported().sessions, expected);
 }
 
 fn message(store_id: u64, topic: &str, payload: &'static str, qos: QoS) -> BaseMessage<'static> {
