@@ -4,4 +4,4 @@
     not(test),
     expect(dead_code, reason = "the command that imports with it follows")
 )]
-mod mosquitto;
+mod mosquitto_db;
