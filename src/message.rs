@@ -153,11 +153,16 @@ impl Message {
     }
 
     /// What is left of the Message Expiry Interval, in whole seconds rounded up, so that a
-    /// message on its way is never sent with an interval of its past [MQTT-3.3.2-6].
+    /// message on its way is never sent with an interval of its past [MQTT-3.3.2-6]. A turn that began a
+    /// little before the publisher's does not make it more than it was.
     pub fn expiry_left_s(&self, now: Instant) -> Option<u32> {
+        const SKEW: Duration = Duration::from_millis(10);
         let left = self.expires_at?.saturating_duration_since(now);
-        let round_up = u64::from(left.subsec_nanos() > 0);
-        Some(u32::try_from(left.as_secs() + round_up).unwrap_or(u32::MAX))
+        let whole = (left + Duration::from_secs(1))
+            .saturating_sub(SKEW)
+            .as_secs();
+        let least = u64::from(!left.is_zero());
+        Some(u32::try_from(whole.max(least)).unwrap_or(u32::MAX))
     }
 
     /// The instant at which an interval of `seconds` from `now` is over.
@@ -211,4 +216,40 @@ pub struct Delivery {
     pub identifiers: Identifiers,
     /// Its place in the session's queue in the store; 0 if it is not kept there.
     pub seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mqtt_3_3_2_6_what_is_left_of_an_interval_is_rounded_up_and_never_more_than_it_was() {
+        let now = Instant::now();
+        let message = Message {
+            topic: TopicName::parse("a").expect("a topic"),
+            payload: Bytes::new(),
+            properties: Box::default(),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            expires_at: Message::expiry(3_600, now),
+            author: Arc::new(Author {
+                client_id: ClientId::new("c"),
+                username: None,
+                groups: Groups::default(),
+                grants: None,
+                tokens: Tokens::default(),
+                address: None,
+                listener: None,
+            }),
+            submitted: Submitted::default(),
+        };
+        let left = |at: Instant| message.expiry_left_s(at);
+        assert_eq!(left(now), Some(3_600));
+        let before = now.checked_sub(Duration::from_millis(5)).expect("a time");
+        assert_eq!(left(before), Some(3_600));
+        assert_eq!(left(now + Duration::from_millis(500)), Some(3_600));
+        assert_eq!(left(now + Duration::from_millis(1_500)), Some(3_599));
+        assert_eq!(left(now + Duration::from_millis(3_599_995)), Some(1));
+        assert_eq!(left(now + Duration::from_secs(3_600)), Some(0));
+    }
 }

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use super::acl::Acl;
+use super::store::Store;
 use crate::config::{LoadOptions, ProfileSource, SecurityProfile, Verbosity};
 
 /// A normal stop, help, version, or a configuration that is in order.
@@ -107,6 +108,9 @@ pub enum Command {
     /// Check rules, and make them out of others or of what was used.
     #[command(subcommand)]
     Acl(Acl),
+    /// Look into the store of a broker that does not run, mend it, or make one.
+    #[command(subcommand)]
+    Store(Store),
 }
 
 /// `quickstart`.

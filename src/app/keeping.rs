@@ -32,7 +32,7 @@ impl Opened {
 }
 
 /// The time of day in milliseconds since 1970.
-fn wall_ms() -> u64 {
+pub(super) fn wall_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {

@@ -58,6 +58,7 @@ fn dispatch(cli: cli::Cli) -> Result<(), Stop> {
         Some(Command::Bans(arguments)) => bans::run(&arguments),
         Some(Command::Check(arguments)) => check::check(&arguments, variable),
         Some(Command::Acl(command)) => acl::run(&command, variable),
+        Some(Command::Store(command)) => store::run(&command),
         Some(Command::Directives(arguments)) => {
             out(&match (arguments.markdown, arguments.conf) {
                 (true, _) => crate::config::markdown(),

@@ -12,6 +12,7 @@ mod encoding;
 mod error;
 mod frame;
 mod index;
+mod inspect;
 mod journal;
 mod layout;
 mod log;
@@ -34,6 +35,7 @@ mod tests;
 pub use clock::Clock;
 pub use error::{Damage, OpenError};
 pub use index::IndexCounts;
+pub use inspect::{Inspected, Totals};
 pub use journal::{Journal, Wake};
 pub use memory::Memory;
 pub use record::{

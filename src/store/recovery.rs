@@ -25,6 +25,8 @@ pub(super) enum Reading {
     Strict,
     /// What can be read is read.
     Salvage,
+    /// The same, and every byte is looked at.
+    Inspect,
 }
 
 /// Reads the log of a store that is locked by the caller.
@@ -110,7 +112,7 @@ impl LogReader<'_> {
                 let beyond = number - self.meta.last > 1;
                 if beyond || later_frames(&bytes, self.meta.store, 0, 0).first.is_some() {
                     self.damage(&path, 0, None, "META does not know of this segment");
-                    if self.reading == Reading::Salvage {
+                    if self.reading != Reading::Strict {
                         let file = self.open(number)?;
                         self.log.segments.insert(number, file);
                     }
@@ -164,7 +166,7 @@ impl LogReader<'_> {
 
     fn segment(&mut self, number: u32) -> Result<(), OpenError> {
         let is_last = number == self.meta.last;
-        if !is_last && self.by_sidecar(number)? {
+        if !is_last && self.reading != Reading::Inspect && self.by_sidecar(number)? {
             return Ok(());
         }
         let path = self.layout.segment(number);
@@ -183,7 +185,7 @@ impl LogReader<'_> {
                 None,
                 "it does not begin as a segment of this store does",
             );
-            if self.reading == Reading::Salvage {
+            if self.reading != Reading::Strict {
                 self.salvage(number, &bytes, 0)?;
             }
             return Ok(());
@@ -241,11 +243,11 @@ impl LogReader<'_> {
                 return Ok(());
             }
             self.damage(&path, scan.end, Some(pos), problem);
-            if self.reading == Reading::Salvage {
+            if self.reading != Reading::Strict {
                 self.take_readable(number, &bytes, scan.end);
             }
             match later.first {
-                Some(later) if self.reading == Reading::Salvage => {
+                Some(later) if self.reading != Reading::Strict => {
                     (at, pos, previous) = (later.offset, later.header.pos, later.header.previous);
                 }
                 _ => return Ok(()),

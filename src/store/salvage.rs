@@ -50,7 +50,7 @@ fn segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u32>, OpenError> {
 }
 
 /// What `META` says, or would say if it could be read.
-fn salvaged_meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> {
+pub(super) fn salvaged_meta(disk: &dyn Disk, layout: &Layout) -> Result<Meta, OpenError> {
     match Meta::read(disk, layout) {
         Ok(Some(meta)) => return Ok(meta),
         Ok(None) | Err(OpenError::Damaged(_)) => {}

@@ -41,6 +41,7 @@ mod secrets;
 mod sessions;
 mod shipped;
 mod stapling;
+mod store_tools;
 mod subscribing;
 mod support;
 mod taken_away;

@@ -1,7 +1,113 @@
-//! `portcullis store`: what is done with a store while no broker runs on it.
+//! `portcullis store`: what is done with the store of a broker that does not run.
 
+mod check;
+mod dump;
+mod import;
+mod mosquitto;
 #[cfg_attr(
     not(test),
-    expect(dead_code, reason = "the command that imports with it follows")
+    expect(dead_code, reason = "the import reads with `mosquitto` so far")
 )]
 mod mosquitto_db;
+mod salvage;
+mod stat;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+
+use super::cli::{INVALID, STORAGE, Stop};
+use super::keeping::wall_ms;
+use crate::config::LoadOptions;
+use crate::store::disk::{Disk, FileSystem};
+use crate::store::{Inspected, OpenError};
+
+/// What to do with a store.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Store {
+    /// Read all of it and say what is damaged; nothing is changed.
+    Check(check::Check),
+    /// Say what is in it and how large it is.
+    Stat(stat::Stat),
+    /// Write out what is in it, as lines of JSON.
+    Dump(dump::Dump),
+    /// Make a new store of what can be read of it.
+    Salvage(salvage::Salvage),
+    /// Make a new store of what mosquitto has kept (`mosquitto.db`, versions 4 to 6).
+    ImportMosquitto(import::Import),
+}
+
+/// Which store.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Its directory.
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The configuration that names it.
+    #[arg(short, long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+}
+
+impl Which {
+    fn directory(&self) -> Result<PathBuf, Stop> {
+        match (&self.dir, &self.config_file) {
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, Some(file)) => configured(file),
+            // clap asks for one of them.
+            (None, None) => Err(stop("no store was named")),
+        }
+    }
+}
+
+/// The store that a configuration names, whether or not it is used.
+fn configured(file: &Path) -> Result<PathBuf, Stop> {
+    let loaded = crate::config::read(Some(file), &LoadOptions::default());
+    let errors: Vec<String> = loaded
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.is_error())
+        .map(|diagnostic| format!("{diagnostic}\n"))
+        .collect();
+    if errors.is_empty() {
+        return Ok(loaded.settings.persistence.directory());
+    }
+    Err(Stop {
+        code: INVALID,
+        text: errors.concat(),
+    })
+}
+
+fn stop(text: impl std::fmt::Display) -> Stop {
+    Stop {
+        code: STORAGE,
+        text: format!("error: {text}\n"),
+    }
+}
+
+fn disk() -> Arc<dyn Disk> {
+    Arc::new(FileSystem)
+}
+
+fn inspect(which: &Which) -> Result<Inspected, Stop> {
+    let directory = which.directory()?;
+    Inspected::read(&disk(), &directory, Instant::now(), wall_ms()).map_err(|error| match error {
+        OpenError::Locked(_) => stop(format!(
+            "{error}: stop the broker first, or copy the directory and look at the copy"
+        )),
+        error => stop(error),
+    })
+}
+
+/// Runs it.
+pub(super) fn run(command: &Store) -> Result<(), Stop> {
+    match command {
+        Store::Check(arguments) => check::run(arguments),
+        Store::Stat(arguments) => stat::run(arguments),
+        Store::Dump(arguments) => dump::run(arguments),
+        Store::Salvage(arguments) => salvage::run(arguments),
+        Store::ImportMosquitto(arguments) => import::run(arguments),
+    }
+}
