@@ -4,11 +4,6 @@ mod check;
 mod dump;
 mod import;
 mod mosquitto;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the import reads with `mosquitto` so far")
-)]
-mod mosquitto_db;
 mod salvage;
 mod stat;
 

@@ -1,5 +1,5 @@
 //! Makes `tests/fixtures/store/mosquitto-2.0-v6.db` with a real mosquitto:
-//! `PORTCULLIS_FIXTURE=FILE cargo test --lib make_a_mosquitto_db -- --ignored`.
+//! `PORTCULLIS_FIXTURE=FILE cargo test --lib make_a_mosquitto -- --ignored`.
 //!
 //! Sessions without a user name come first, so that mosquitto has no name to write for them by mistake, and no
 //! memory of its own behind it.
@@ -199,7 +199,7 @@ fn waiting_and_retained(source: &mut Client) {
 
 #[test]
 #[ignore = "makes the fixture, with mosquitto 2.0"]
-fn make_a_mosquitto_db() {
+fn make_a_mosquitto() {
     let target = std::env::var_os("PORTCULLIS_FIXTURE").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
