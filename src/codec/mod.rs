@@ -36,6 +36,7 @@ pub use control::{Auth, Disconnect, encode_auth, encode_disconnect, encode_pingr
 pub use error::{DecodeError, MalformedKind};
 pub use frame::{Limits, frame_length, is_connect};
 pub use property::ForwardProperties;
+pub(crate) use publish::decode_properties;
 pub use publish::{Publish, PublishHead};
 pub use subscribe::{Subscribe, SubscribeFilter, Unsubscribe};
 pub use types::{PacketId, QoS, ReasonCode, Version};

@@ -122,6 +122,31 @@ fn properties<'a>(
     Ok(())
 }
 
+/// A property block of PUBLISH that stands alone, its length before it, as a server would send it: what is
+/// forwarded, and its Subscription Identifiers.
+pub(crate) fn decode_properties(
+    bytes: &[u8],
+) -> Result<(ForwardProperties<'_>, Vec<u32>), MalformedKind> {
+    let mut reader = Reader::new(bytes);
+    let (properties, block) = Properties::read(&mut reader, Place::Publish, usize::MAX)?;
+    reader.finish()?;
+    let mut properties = properties.sent_by_server();
+    let mut identifiers = Vec::new();
+    while let Some((property, value)) = properties.next()? {
+        match property {
+            id::PAYLOAD_FORMAT_INDICATOR => {
+                value.flag()?;
+            }
+            id::RESPONSE_TOPIC => {
+                topic::check_name(value.text()).map_err(|_| MalformedKind::ResponseTopic)?;
+            }
+            id::SUBSCRIPTION_IDENTIFIER => identifiers.push(value.not_zero()?),
+            _ => {}
+        }
+    }
+    Ok((ForwardProperties::new(block, Place::Publish), identifiers))
+}
+
 /// Everything of an outgoing PUBLISH but its payload.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishHead<'a> {

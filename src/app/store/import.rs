@@ -11,16 +11,14 @@ use clap::Args;
 use crate::app::cli::{INVALID, Stop, UNREADABLE_FILE};
 use crate::app::keeping::wall_ms;
 use crate::app::out;
-use crate::codec::{self, Limits, Packet, PacketId, QoS, Version};
-use crate::message::{
-    Author, ClientId, Groups, Message, RetainHandling, Submitted, Subscription, Tokens,
-};
+use crate::codec::QoS;
+use crate::message::{Author, ClientId, Groups, Message, Submitted, Tokens};
 use crate::store::{
     Batch, Journal, Receiver, Record, SessionFacts, SessionKey, Store, StoreSettings,
 };
-use crate::topic::{self, SubscriptionFilter, TopicName};
+use crate::topic;
 
-use super::mosquitto::{self, Client, Database, OnTheWay, Stage, Stored};
+use super::mosquitto::{self, BaseMessage, ClientMessage, Imported, Standing};
 use super::{configured, disk, stop};
 
 /// `store import-mosquitto`.
@@ -118,10 +116,10 @@ struct Session {
 }
 
 struct Importing<'a> {
-    database: &'a Database,
+    database: &'a Imported<'a>,
     store: &'a Journal,
     now: Instant,
-    wall_s: i64,
+    wall_s: u64,
     sessions: BTreeMap<&'a str, Session>,
     /// Messages that can be taken.
     messages: HashMap<u64, Arc<Message>>,
@@ -131,12 +129,12 @@ struct Importing<'a> {
 }
 
 impl<'a> Importing<'a> {
-    fn new(database: &'a Database, store: &'a Journal, now: Instant) -> Self {
+    fn new(database: &'a Imported<'a>, store: &'a Journal, now: Instant) -> Self {
         Self {
             database,
             store,
             now,
-            wall_s: i64::try_from(wall_ms() / 1_000).unwrap_or(i64::MAX),
+            wall_s: wall_ms() / 1_000,
             sessions: BTreeMap::new(),
             messages: HashMap::new(),
             batch: Vec::new(),
@@ -170,70 +168,64 @@ impl<'a> Importing<'a> {
 
     fn sessions(&mut self) {
         let database = self.database;
-        for client in &database.clients {
-            if client.expires_at_s != 0 && client.expires_at_s <= self.wall_s {
+        for found in &database.sessions {
+            let id = found.client_id.as_str();
+            let gone_at = found.disconnected_at.unwrap_or(0);
+            if found.expiry_interval_s == 0 {
                 self.note(format!(
-                    "left out: the session of {:?} has expired",
-                    client.id
+                    "left out: the session of {id:?} ended with its connection"
                 ));
                 continue;
+            }
+            if found.expires_at.is_some_and(|at| at <= self.wall_s) {
+                self.note(format!("left out: the session of {id:?} has expired"));
+                continue;
+            }
+            if !found.username_is_sure {
+                let user = found.username.as_deref().unwrap_or_default();
+                self.note(format!(
+                    "unsure: the session of {id:?} may be the user {user:?}'s, or nobody's: mosquitto writes the \
+                     same for both; it is taken as the user's"
+                ));
             }
             let Some(key) = self.store.new_session() else {
                 self.note("left out: there are too many sessions".into());
                 return;
             };
-            let facts = self.facts(client);
+            // What is left of its interval says since when it is away.
+            let left_s = found.expires_at.map(|at| at - self.wall_s);
+            let away_s = match left_s {
+                Some(left_s) => u64::from(found.expiry_interval_s).saturating_sub(left_s),
+                None if gone_at > 0 => self.wall_s.saturating_sub(gone_at),
+                None => 0,
+            };
+            let away_since = self.now.checked_sub(Duration::from_secs(away_s));
+            let facts = SessionFacts {
+                client_id: found.client_id.clone(),
+                username: found.username.as_deref().map(Arc::from),
+                expiry_interval_s: found.expiry_interval_s,
+                away_since: Some(away_since.unwrap_or(self.now)),
+                tokens: None,
+            };
             self.batch.push(Record::Session {
                 session: key,
                 facts: Box::new(facts),
             });
-            self.sessions
-                .insert(&client.id, Session { key, last_seq: 0 });
+            self.sessions.insert(id, Session { key, last_seq: 0 });
             self.done.sessions += 1;
             self.flush(1_000);
         }
     }
 
-    fn facts(&self, client: &Client) -> SessionFacts {
-        let left_s = u64::try_from(client.expires_at_s - self.wall_s).unwrap_or(0);
-        let away_s = match client.expires_at_s {
-            0 => 0,
-            _ => u64::from(client.expiry_interval_s).saturating_sub(left_s),
-        };
-        let away_since = self.now.checked_sub(Duration::from_secs(away_s));
-        SessionFacts {
-            client_id: ClientId::new(&client.id),
-            username: client.username.as_deref().map(Arc::from),
-            expiry_interval_s: client.expiry_interval_s,
-            away_since: Some(away_since.unwrap_or(self.now)),
-            tokens: None,
-        }
-    }
-
     fn subscriptions(&mut self) {
         let database = self.database;
-        for one in &database.subscriptions {
-            let Some(session) = self.sessions.get(&*one.client) else {
-                continue;
-            };
-            let session = session.key;
-            let Ok(filter) = SubscriptionFilter::parse(&one.filter) else {
-                self.note(format!(
-                    "left out: the filter {:?} of {:?} is not valid",
-                    one.filter, one.client
-                ));
+        for (client_id, subscription) in &database.subscriptions {
+            let Some(session) = self.sessions.get(client_id.as_str()) else {
                 continue;
             };
             self.batch.push(Record::Subscribe {
-                session,
-                subscription: Box::new(Subscription {
-                    filter,
-                    qos: QoS::from_bits(one.qos).unwrap_or_default(),
-                    no_local: one.no_local,
-                    retain_as_published: one.retain_as_published,
-                    retain_handling: RetainHandling::Send,
-                    identifier: one.identifier,
-                }),
+                session: session.key,
+                subscription: Box::new(subscription.clone()),
             });
             self.done.subscriptions += 1;
             self.flush(1_000);
@@ -243,63 +235,55 @@ impl<'a> Importing<'a> {
     fn messages(&mut self) {
         let database = self.database;
         let mut expired = 0;
-        for stored in &database.messages {
-            if stored.expires_at_s != 0 && stored.expires_at_s <= self.wall_s {
+        for found in &database.messages {
+            if found.expires_at.is_some_and(|at| at <= self.wall_s) {
                 expired += 1;
                 continue;
             }
-            match self.message(stored) {
-                Ok(message) => {
-                    self.messages.insert(stored.id, Arc::new(message));
-                }
-                Err(why) => {
-                    let topic = &stored.topic;
-                    self.note(format!("left out: the message to {topic:?}: {why}"));
-                }
-            }
+            let message = Arc::new(self.message(found));
+            self.messages.insert(found.store_id, message);
         }
         if expired > 0 {
             self.note(format!("left out: {expired} messages have expired"));
         }
     }
 
-    fn message(&self, stored: &Stored) -> Result<Message, &'static str> {
-        let left_s = u64::try_from(stored.expires_at_s - self.wall_s).unwrap_or(0);
-        let expires_at = match stored.expires_at_s {
-            0 => None,
-            _ => self.now.checked_add(Duration::from_secs(left_s)),
-        };
-        Ok(Message {
-            topic: TopicName::parse(&stored.topic).map_err(|_| "the topic is not valid")?,
-            payload: Bytes::copy_from_slice(&stored.payload),
-            properties: forwarded(&stored.properties).ok_or("its properties are not valid")?,
-            qos: QoS::from_bits(stored.qos).ok_or("its QoS is not valid")?,
-            retain: stored.retain,
+    fn message(&self, found: &BaseMessage<'_>) -> Message {
+        let expires_at = found
+            .expires_at
+            .and_then(|at| self.now.checked_add(Duration::from_secs(at - self.wall_s)));
+        let source = found.source_id.as_ref();
+        Message {
+            topic: found.topic.clone(),
+            payload: Bytes::copy_from_slice(found.payload),
+            properties: found.properties.clone(),
+            qos: found.qos,
+            retain: found.retain,
             expires_at,
             author: Arc::new(Author {
-                client_id: ClientId::new(&stored.source_id),
-                username: stored.source_username.as_deref().map(Arc::from),
+                client_id: source.cloned().unwrap_or_else(|| ClientId::new("")),
+                username: found.source_username.as_deref().map(Arc::from),
                 groups: Groups::default(),
                 grants: None,
                 tokens: Tokens::default(),
                 address: None,
                 // The rights of authors are those of the first listener.
-                listener: (!stored.source_id.is_empty()).then_some(0),
+                listener: source.map(|_| 0),
             }),
             submitted: Submitted::default(),
-        })
+        }
     }
 
     fn queues(&mut self) {
         let database = self.database;
         // What was sent comes before what waits, and that before what is still to be handed on, whatever the
         // order in the file.
-        let turn = |way: &&OnTheWay| match way.stage {
-            Stage::Sent | Stage::Released => 0,
-            Stage::Queued => 1,
-            Stage::Received => 2,
+        let turn = |way: &&ClientMessage| match way.standing {
+            Standing::Sent | Standing::Released => 0,
+            Standing::Queued => 1,
+            Standing::Received | Standing::Finished => 2,
         };
-        let mut all: Vec<&OnTheWay> = database.on_the_way.iter().collect();
+        let mut all: Vec<&ClientMessage> = database.client_messages.iter().collect();
         all.sort_by_key(turn);
         for way in all {
             self.one_on_the_way(way);
@@ -307,18 +291,21 @@ impl<'a> Importing<'a> {
         }
     }
 
-    fn one_on_the_way(&mut self, way: &OnTheWay) {
-        let Some(message) = self.messages.get(&way.message).map(Arc::clone) else {
+    fn one_on_the_way(&mut self, way: &ClientMessage) {
+        // QoS 0 promises nothing, and what is finished needs nothing.
+        if way.qos == QoS::AtMostOnce || way.standing == Standing::Finished {
+            return;
+        }
+        let Some(message) = self.messages.get(&way.store_id).map(Arc::clone) else {
             return;
         };
-        let Some(session) = self.sessions.get_mut(&*way.client) else {
+        let Some(session) = self.sessions.get_mut(way.client_id.as_str()) else {
             return;
         };
         let key = session.key;
-        let packet_id = PacketId::new(way.packet_id);
         self.done.messages += 1;
-        if way.stage == Stage::Received {
-            if let Some(packet_id) = packet_id {
+        if way.standing == Standing::Received {
+            if let Some(packet_id) = way.packet_id {
                 self.batch.push(Record::Received {
                     session: key,
                     packet_id,
@@ -330,25 +317,24 @@ impl<'a> Importing<'a> {
         }
         session.last_seq += 1;
         let seq = session.last_seq;
-        let retain = way.retain;
         self.batch.push(Record::Publish {
             message,
             retained: false,
             receivers: vec![Receiver {
                 session: key,
                 seq,
-                qos: QoS::from_bits(way.qos).unwrap_or_default(),
-                retain,
-                identifiers: way.identifier.into_iter().collect(),
+                qos: way.qos,
+                retain: way.retain,
+                identifiers: way.identifiers.clone(),
             }],
         });
-        match (way.stage, packet_id) {
-            (Stage::Sent, Some(packet_id)) => self.batch.push(Record::Sent {
+        match (way.standing, way.packet_id) {
+            (Standing::Sent, Some(packet_id)) => self.batch.push(Record::Sent {
                 session: key,
                 seq,
                 packet_id,
             }),
-            (Stage::Released, Some(packet_id)) => self.batch.push(Record::Released {
+            (Standing::Released, Some(packet_id)) => self.batch.push(Record::Released {
                 session: key,
                 seq,
                 packet_id,
@@ -361,25 +347,24 @@ impl<'a> Importing<'a> {
     /// into the first one's.
     fn hand_on(&mut self, message: &Arc<Message>) {
         let database = self.database;
-        let mut groups: Vec<&str> = Vec::new();
+        let mut groups: Vec<String> = Vec::new();
         let mut receivers: BTreeMap<SessionKey, Receiver> = BTreeMap::new();
-        for one in &database.subscriptions {
-            let Ok((share, filter)) = topic::split_share(&one.filter) else {
+        for (client_id, one) in &database.subscriptions {
+            let Some(session) = self.sessions.get_mut(client_id.as_str()) else {
                 continue;
             };
-            let Some(session) = self.sessions.get_mut(&*one.client) else {
-                continue;
-            };
-            if one.qos == 0 || !topic::matches(filter, message.topic.as_str()) {
+            let qos = one.qos.min(message.qos);
+            let name = message.topic.as_str();
+            if qos == QoS::AtMostOnce || !topic::matches(one.filter.filter.as_str(), name) {
                 continue;
             }
-            if share.is_some() {
-                if groups.contains(&&*one.filter) {
+            if one.filter.share.is_some() {
+                let group = one.filter.to_string();
+                if groups.contains(&group) {
                     continue;
                 }
-                groups.push(&one.filter);
+                groups.push(group);
             }
-            let qos = QoS::from_bits(one.qos).unwrap_or_default().min(message.qos);
             let receiver = receivers.entry(session.key).or_insert_with(|| {
                 session.last_seq += 1;
                 Receiver {
@@ -418,35 +403,4 @@ impl<'a> Importing<'a> {
             self.flush(1_000);
         }
     }
-}
-
-/// What of a property block is forwarded; `None` if it is not one of a PUBLISH.
-fn forwarded(block: &[u8]) -> Option<Box<[u8]>> {
-    if block.is_empty() {
-        return Some(Box::default());
-    }
-    // Read as what it is: the properties of a packet.
-    let mut body = vec![0, 1, b'a'];
-    body.extend_from_slice(block);
-    let mut frame = vec![0x30];
-    let mut length = body.len();
-    loop {
-        let byte = u8::try_from(length & 0x7F).unwrap_or(0);
-        length >>= 7;
-        frame.push(if length > 0 { byte | 0x80 } else { byte });
-        if length == 0 {
-            break;
-        }
-    }
-    frame.extend_from_slice(&body);
-    let limits = Limits {
-        max_packet_bytes: frame.len(),
-        ..Limits::default()
-    };
-    let Ok(Packet::Publish(publish)) = codec::decode(&frame, Version::V5, &limits) else {
-        return None;
-    };
-    let mut out = Vec::new();
-    publish.properties.copy_forwardable(&mut out);
-    Some(out.into())
 }

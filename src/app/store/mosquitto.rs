@@ -1,577 +1,328 @@
-//! mosquitto's persistence file, versions 4 to 6.
+//! Reads the persistence file of mosquitto (`mosquitto.db`), formats 4, 5 and 6.
 //!
-//! A file is fifteen bytes by which it is known, a checksum that mosquitto does not check, a version, and
-//! chunks. From version 5 on a chunk begins with a structure as the C compiler laid it out: lengths in network
-//! order, identifiers and times in the order of the machine, which is little-endian here. Before, each field
-//! stands by itself.
+//! It turns bytes into plain data and decides nothing: what has expired, whose a session is and what the store
+//! is told is up to whoever calls [`read`]. It holds no more than the file does, and never half of a file: one
+//! problem refuses all of it.
+//!
+//! # The format
+//!
+//! Fifteen bytes of magic, four of a checksum that nobody computes, four with the number of the format; then
+//! chunks, each with its kind and the length of what follows. There is no end mark: a file that was cut between
+//! two chunks looks whole. mosquitto writes beside the file and renames, so that does not happen by itself.
+//!
+//! Format 4 (1.5.6 to 1.5.x) has chunk headers of 2 + 4 bytes and fields one after the other, texts with two
+//! bytes of length before them. Formats 5 (1.6) and 6 (2.0 and later) have headers of 4 + 4 bytes and write C
+//! structs as they stand in memory, then the texts whose lengths the struct has. What mosquitto swaps is in
+//! network order: kinds, lengths, ports, Packet Identifiers, intervals. What it does not swap is in the order of
+//! the machine: numbers of messages, and times, which are seconds since 1970. Numbers of messages are only
+//! compared, so their order does not matter; a time in the wrong order is far beyond any that is plausible, and
+//! refused. Padding is that of the machine too: a struct with an eight-byte field is filled up to a multiple of
+//! eight, or of four on a 32-bit x86, which shows in the length of the configuration chunk.
+//!
+//! # What a message of a client means here
+//!
+//! | direction | mosquitto's state | [`Standing`] | here |
+//! | --- | --- | --- | --- |
+//! | out | 11 queued | `Queued` | `Stage::Queued`; it may have an identifier, which was not sent yet |
+//! | out | 1 publish QoS 0 | `Queued` | the store keeps none of QoS 0 |
+//! | out | 2, 4 publish QoS 1, 2 | `Sent` | `Stage::Sent`: sent before it was set back, or about to be. Sending it again with its identifier is right in both cases, a new one would be a second delivery in one |
+//! | out | 3 wait for PUBACK, 5 wait for PUBREC | `Sent` | `Stage::Sent` |
+//! | out | 6 resend PUBREL, 9 wait for PUBCOMP | `Released` | `Stage::Released` |
+//! | in | 7 wait for PUBREL, 10 send PUBREC, 11 queued | `Received` | `Record::Received`, and the message is routed by the import: mosquitto gives a QoS 2 message to its subscribers only when PUBREL has come |
+//! | in | 8 resend PUBCOMP | `Finished` | nothing: PUBREL has come, and one that is repeated is answered without a state |
+//!
+//! # What mosquitto does not write
+//!
+//! 2.0.11 writes no shared subscription, though it keeps what waits for one. The formats have no wills. Format 4
+//! has neither properties nor expiry, nor the name of a session's user.
 
-use std::fmt;
+mod chunks;
+mod cursor;
+mod problem;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashSet;
+
+use crate::codec::{PacketId, QoS};
+use crate::message::{ClientId, Identifiers, Subscription};
+use crate::topic::TopicName;
+
+use chunks::Layout;
+use cursor::Cursor;
+pub(crate) use problem::{Chunk, Problem, Wrong};
+
+/// What a file begins with.
 const MAGIC: &[u8; 15] = b"\0\xB5\0mosquitto db";
+/// A file that is wrong in more places than these is not told of further.
+const MOST_PROBLEMS: usize = 64;
 
-/// A chunk that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// Where its data begins, in bytes.
-    pub(super) offset: usize,
-    pub(super) what: &'static str,
+/// What is in a file, in its order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Imported<'a> {
+    /// The format: 4, 5 or 6.
+    pub(crate) version: u32,
+    /// Whether it was written when mosquitto ended, and not while it ran.
+    pub(crate) shutdown: bool,
+    /// The last number given to a message.
+    pub(crate) last_store_id: u64,
+    /// Sessions.
+    pub(crate) sessions: Vec<Session>,
+    /// Messages, each once.
+    pub(crate) messages: Vec<BaseMessage<'a>>,
+    /// What waits for sessions or came from them and is not finished, in the order of each session's queues:
+    /// received before outgoing, and of the outgoing those in flight before those that wait.
+    pub(crate) client_messages: Vec<ClientMessage>,
+    /// Subscriptions. A bridge may have some without a session.
+    pub(crate) subscriptions: Vec<(ClientId, Subscription)>,
+    /// Numbers of messages that are retained.
+    pub(crate) retained: Vec<u64>,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at byte {}: {}", self.offset, self.what)
-    }
+/// A session.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Its Client Identifier.
+    pub(crate) client_id: ClientId,
+    /// The Packet Identifier that was given last; 0 if none was.
+    pub(crate) last_packet_id: u16,
+    /// When it ends, in seconds since 1970. `None` if it never does, or if its client was connected when
+    /// mosquitto 2.0 wrote the file: then its interval has not begun.
+    pub(crate) expires_at: Option<u64>,
+    /// Session Expiry Interval; `u32::MAX` is never, and so is format 4 where there is none. One of 0 was to end
+    /// with the connection.
+    pub(crate) expiry_interval_s: u32,
+    /// Since when it was away, in seconds since 1970; only in format 4, which tells the time of writing if the
+    /// client was connected.
+    pub(crate) disconnected_at: Option<u64>,
+    /// Whose it is; only in format 6.
+    pub(crate) username: Option<Box<str>>,
+    /// Whether `username` can be relied on. mosquitto 2.0 forgets to clear the length of the name between two
+    /// sessions. The first anonymous session after one with a name is written with that name, its length's bytes
+    /// swapped and memory behind it; a NUL inside gives that away, and its name is `None` here. The one after has
+    /// the length right again, and if it has the same name it may be that user's, or nobody's: that is `false`.
+    pub(crate) username_is_sure: bool,
+    /// Port of the listener it came by; only in format 6. mosquitto 2.0 may write one of another session.
+    pub(crate) listener_port: Option<u16>,
 }
 
-/// A client with a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Client {
-    pub(super) id: String,
-    pub(super) username: Option<String>,
-    /// Session Expiry Interval in seconds.
-    pub(super) expiry_interval_s: u32,
-    /// When it ends, in seconds since 1970; 0 if it is connected or never ends.
-    pub(super) expires_at_s: i64,
+/// A message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BaseMessage<'a> {
+    /// Its number, by which the others name it.
+    pub(crate) store_id: u64,
+    /// Client Identifier of its publisher; `None` if mosquitto made it itself.
+    pub(crate) source_id: Option<ClientId>,
+    /// User name of its publisher.
+    pub(crate) source_username: Option<Box<str>>,
+    /// Port of the listener its publisher came by.
+    pub(crate) source_port: Option<u16>,
+    /// Where it was published.
+    pub(crate) topic: TopicName,
+    /// The Application Message.
+    pub(crate) payload: &'a [u8],
+    /// Properties that are forwarded, in wire form, as `Message` has them.
+    pub(crate) properties: Box<[u8]>,
+    /// The QoS it was published with.
+    pub(crate) qos: QoS,
+    /// Whether RETAIN was set. That alone does not make it a retained message: another may have come since.
+    pub(crate) retain: bool,
+    /// When its Message Expiry Interval is over, in seconds since 1970.
+    pub(crate) expires_at: Option<u64>,
 }
 
-/// A message, kept once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) id: u64,
-    pub(super) source_id: String,
-    pub(super) source_username: Option<String>,
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-    pub(super) qos: u8,
-    pub(super) retain: bool,
-    /// When it expires, in seconds since 1970; 0 is never.
-    pub(super) expires_at_s: i64,
-    /// A property block with its length, as in a PUBLISH; empty if there is none.
-    pub(super) properties: Vec<u8>,
+/// A message on its way to a session or from it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ClientMessage {
+    /// The session.
+    pub(crate) client_id: ClientId,
+    /// Number of the message, which is among [`Imported::messages`].
+    pub(crate) store_id: u64,
+    /// Its Packet Identifier. There is one for all that is sent, released or received.
+    pub(crate) packet_id: Option<PacketId>,
+    /// The QoS it is delivered with.
+    pub(crate) qos: QoS,
+    /// How far it has come.
+    pub(crate) standing: Standing,
+    /// The RETAIN flag it is delivered with.
+    pub(crate) retain: bool,
+    /// DUP.
+    pub(crate) dup: bool,
+    /// Subscription Identifiers it is delivered with.
+    pub(crate) identifiers: Identifiers,
 }
 
-/// How far a client's message has come.
+/// How far a message of a client has come: direction and state, as the table above has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It waits: queued, or about to be sent for the first time.
+pub(crate) enum Standing {
+    /// Outgoing, not sent yet.
     Queued,
-    /// PUBLISH was sent; PUBACK or PUBREC is awaited.
+    /// Outgoing and sent: PUBACK or PUBREC is awaited.
     Sent,
-    /// PUBREC came; PUBCOMP is awaited, or PUBREL is to be sent again.
+    /// Outgoing: PUBREC has come, PUBCOMP is awaited.
     Released,
-    /// It came from the client at QoS 2; PUBREL is awaited. mosquitto hands it on only then.
+    /// Incoming QoS 2: PUBREL is awaited, and nobody was given the message.
     Received,
+    /// Incoming QoS 2: PUBREL has come, PUBCOMP may not have been sent.
+    Finished,
 }
 
-/// A message on its way to a client or from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OnTheWay {
-    pub(super) client: String,
-    pub(super) message: u64,
-    pub(super) packet_id: u16,
-    pub(super) qos: u8,
-    pub(super) retain: bool,
-    pub(super) stage: Stage,
-    pub(super) identifier: Option<u32>,
-}
-
-/// A subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subscribed {
-    pub(super) client: String,
-    pub(super) filter: String,
-    pub(super) qos: u8,
-    pub(super) no_local: bool,
-    pub(super) retain_as_published: bool,
-    pub(super) identifier: Option<u32>,
-}
-
-/// What is in a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Database {
-    pub(super) version: u32,
-    pub(super) clients: Vec<Client>,
-    pub(super) messages: Vec<Stored>,
-    pub(super) on_the_way: Vec<OnTheWay>,
-    pub(super) subscriptions: Vec<Subscribed>,
-    /// Messages that are the retained ones of their topics.
-    pub(super) retained: Vec<u64>,
-}
-
-const TOO_SHORT: &str = "the file ends in the middle";
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
-        let end = self.at.checked_add(count).ok_or(TOO_SHORT)?;
-        let taken = self.bytes.get(self.at..end).ok_or(TOO_SHORT)?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        self.take(N)?.try_into().map_err(|_| TOO_SHORT)
-    }
-
-    fn u8(&mut self) -> Result<u8, &'static str> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, &'static str> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, &'static str> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn id(&mut self) -> Result<u64, &'static str> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn time(&mut self) -> Result<i64, &'static str> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn text(&mut self, bytes: usize) -> Result<String, &'static str> {
-        let text = std::str::from_utf8(self.take(bytes)?);
-        text.map(str::to_owned)
-            .map_err(|_| "a text is not valid UTF-8")
-    }
-
-    /// A text with its length in front, as before version 5.
-    fn string(&mut self) -> Result<String, &'static str> {
-        let length = self.u16()?;
-        self.text(length.into())
-    }
-
-    fn rest(&mut self) -> Vec<u8> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default().to_vec();
-        self.at = self.bytes.len();
-        rest
-    }
-}
-
-fn some(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-/// The state of mosquitto's message, and its direction; `None` for one that promises nothing.
-fn stage(state: u8, out: bool, qos: u8) -> Result<Option<Stage>, &'static str> {
-    if qos == 0 {
-        return Ok(None);
-    }
-    Ok(Some(match (out, state) {
-        (true, 2 | 4 | 11) => Stage::Queued,
-        (true, 3 | 5) => Stage::Sent,
-        (true, 6 | 9) => Stage::Released,
-        // PUBREC sent or to be sent, and PUBCOMP to be sent again: the identifier is taken.
-        (false, 7 | 8 | 10 | 11) if qos == 2 => Stage::Received,
-        (false, _) if qos == 1 => return Ok(None),
-        _ => return Err("a message is in a state that mosquitto does not know"),
-    }))
-}
-
-/// Reads a file.
+/// Reads a whole file.
 ///
 /// # Errors
-/// It is none of mosquitto's, or of a version that is not known, or chunks of it cannot be read.
-pub(super) fn read(bytes: &[u8]) -> Result<Database, Vec<Problem>> {
-    let problem = |offset, what| vec![Problem { offset, what }];
-    let mut reader = Reader { bytes, at: 0 };
-    if reader.take(MAGIC.len()) != Ok(MAGIC) {
-        return Err(problem(0, "it is no database of mosquitto's"));
-    }
-    let version = reader
-        .take(4)
-        .and_then(|_| reader.u32())
-        .map_err(|what| problem(MAGIC.len(), what))?;
-    if !(4..=6).contains(&version) {
-        let what = "its version is not 4, 5 or 6";
-        return Err(problem(MAGIC.len() + 4, what));
-    }
-    let mut database = Database {
-        version,
-        ..Database::default()
+/// All that is wrong, in the order of the file, unless it is very much. Kinds of chunks that are not known are
+/// refused and not skipped: what stands in them would be lost.
+pub(crate) fn read(bytes: &[u8]) -> Result<Imported<'_>, Vec<Problem>> {
+    let mut reading = Reading {
+        layout: Layout::default(),
+        imported: Imported {
+            version: 0,
+            shutdown: false,
+            last_store_id: 0,
+            sessions: Vec::new(),
+            messages: Vec::new(),
+            client_messages: Vec::new(),
+            subscriptions: Vec::new(),
+            retained: Vec::new(),
+        },
+        known: HashSet::new(),
+        carried: None,
+        problems: Vec::new(),
     };
-    let mut problems = Vec::new();
-    while reader.at < bytes.len() {
-        let from = reader.at;
-        let head = if version == 4 {
-            reader.u16().map(u32::from)
-        } else {
-            reader.u32()
-        };
-        let chunk = head.and_then(|kind| {
-            let length = usize::try_from(reader.u32()?).map_err(|_| TOO_SHORT)?;
-            Ok((kind, reader.at, reader.take(length)?))
-        });
-        let (kind, offset, data) = match chunk {
-            Ok(chunk) => chunk,
-            Err(what) => {
-                problems.push(Problem { offset: from, what });
-                break;
-            }
-        };
-        if let Err(what) = database.take(kind, data) {
-            problems.push(Problem { offset, what });
-        }
+    let mut file = Cursor::new(bytes);
+    if let Err(problem) = reading.file(&mut file) {
+        reading.problems.push(problem);
     }
-    if problems.is_empty() {
-        Ok(database)
+    if reading.problems.is_empty() {
+        Ok(reading.imported)
     } else {
-        Err(problems)
+        Err(reading.problems)
     }
 }
 
-impl Database {
-    fn take(&mut self, kind: u32, data: &[u8]) -> Result<(), &'static str> {
-        let reader = &mut Reader { bytes: data, at: 0 };
-        let is_old = self.version == 4;
-        match kind {
-            1 => self.configuration(reader)?,
-            2 if is_old => self.messages.push(old_message(reader)?),
-            2 => self.messages.push(message(reader)?),
-            3 if is_old => self.on_the_way.extend(old_on_the_way(reader)?),
-            3 => self.on_the_way.extend(on_the_way(reader)?),
-            4 => {
-                let id = reader.id()?;
-                self.retained.push(id);
-            }
-            5 if is_old => self.subscriptions.push(old_subscription(reader)?),
-            5 => self.subscriptions.push(subscription(reader)?),
-            6 => {
-                let client = self.client(reader)?;
-                self.clients.push(client);
-            }
-            _ => return Err("a chunk is of a kind that mosquitto does not write"),
-        }
-        if reader.at == data.len() {
-            Ok(())
-        } else {
-            Err("a chunk is longer than what it holds")
-        }
-    }
-
-    fn configuration(&self, reader: &mut Reader<'_>) -> Result<(), &'static str> {
-        let id_bytes = if self.version == 4 {
-            reader.u8()?;
-            let size = reader.u8()?;
-            reader.id()?;
-            size
-        } else {
-            reader.id()?;
-            reader.u8()?;
-            let size = reader.u8()?;
-            reader.take(6)?;
-            size
-        };
-        if id_bytes == 8 {
-            Ok(())
-        } else {
-            Err("its identifiers do not have 8 bytes: it comes from another kind of machine")
-        }
-    }
-
-    fn client(&self, reader: &mut Reader<'_>) -> Result<Client, &'static str> {
-        if self.version == 4 {
-            let id = reader.string()?;
-            reader.u16()?;
-            reader.time()?;
-            return Ok(Client {
-                id,
-                username: None,
-                expiry_interval_s: u32::MAX,
-                expires_at_s: 0,
-            });
-        }
-        let expires_at_s = reader.time()?;
-        let expiry_interval_s = reader.u32()?;
-        reader.u16()?;
-        let id_bytes = reader.u16()?;
-        let mut username_bytes = 0;
-        if self.version == 6 {
-            reader.u16()?;
-            username_bytes = reader.u16()?;
-            reader.take(4)?;
-        }
-        Ok(Client {
-            expires_at_s,
-            expiry_interval_s,
-            id: reader.text(id_bytes.into())?,
-            username: some(reader.text(username_bytes.into())?),
-        })
-    }
+/// What was read so far.
+struct Reading<'a> {
+    layout: Layout,
+    imported: Imported<'a>,
+    /// Numbers of the messages.
+    known: HashSet<u64>,
+    /// The name of a user that the session after this one may have by mistake.
+    carried: Option<Box<str>>,
+    problems: Vec<Problem>,
 }
 
-fn message(reader: &mut Reader<'_>) -> Result<Stored, &'static str> {
-    let id = reader.id()?;
-    let expires_at_s = reader.time()?;
-    let payload_bytes = usize::try_from(reader.u32()?).map_err(|_| TOO_SHORT)?;
-    reader.u16()?;
-    let source_bytes = reader.u16()?;
-    let username_bytes = reader.u16()?;
-    let topic_bytes = reader.u16()?;
-    reader.u16()?;
-    let (qos, retain) = (reader.u8()?, reader.u8()?);
-    Ok(Stored {
-        id,
-        expires_at_s,
-        source_id: reader.text(source_bytes.into())?,
-        source_username: some(reader.text(username_bytes.into())?),
-        topic: reader.text(topic_bytes.into())?,
-        payload: reader.take(payload_bytes)?.to_vec(),
-        qos,
-        retain: retain != 0,
-        properties: reader.rest(),
-    })
-}
-
-fn old_message(reader: &mut Reader<'_>) -> Result<Stored, &'static str> {
-    let id = reader.id()?;
-    let source_id = reader.string()?;
-    let source_username = some(reader.string()?);
-    reader.take(6)?;
-    let topic = reader.string()?;
-    let (qos, retain) = (reader.u8()?, reader.u8()? != 0);
-    let payload_bytes = usize::try_from(reader.u32()?).map_err(|_| TOO_SHORT)?;
-    Ok(Stored {
-        id,
-        source_id,
-        source_username,
-        topic,
-        payload: reader.take(payload_bytes)?.to_vec(),
-        qos,
-        retain,
-        expires_at_s: 0,
-        properties: Vec::new(),
-    })
-}
-
-fn on_the_way(reader: &mut Reader<'_>) -> Result<Option<OnTheWay>, &'static str> {
-    let message = reader.id()?;
-    let packet_id = reader.u16()?;
-    let id_bytes = reader.u16()?;
-    let (qos, state) = (reader.u8()?, reader.u8()?);
-    let (retain_dup, direction) = (reader.u8()?, reader.u8()?);
-    let client = reader.text(id_bytes.into())?;
-    let properties = reader.rest();
-    let stage = stage(state, direction == 1, qos)?;
-    Ok(stage.map(|stage| OnTheWay {
-        client,
-        message,
-        packet_id,
-        qos,
-        retain: retain_dup >> 4 != 0,
-        stage,
-        identifier: identifier(&properties),
-    }))
-}
-
-/// The Subscription Identifier in a property block that holds nothing else.
-fn identifier(block: &[u8]) -> Option<u32> {
-    let [_, 0x0B, number @ ..] = block else {
-        return None;
-    };
-    let mut value = 0;
-    for (index, byte) in number.iter().take(4).enumerate() {
-        value |= u32::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some(value).filter(|value| *value > 0);
-        }
-    }
-    None
-}
-
-fn old_on_the_way(reader: &mut Reader<'_>) -> Result<Option<OnTheWay>, &'static str> {
-    let client = reader.string()?;
-    let message = reader.id()?;
-    let packet_id = reader.u16()?;
-    let (qos, retain) = (reader.u8()?, reader.u8()? != 0);
-    let (direction, state) = (reader.u8()?, reader.u8()?);
-    reader.u8()?;
-    let stage = stage(state, direction == 1, qos)?;
-    Ok(stage.map(|stage| OnTheWay {
-        client,
-        message,
-        packet_id,
-        qos,
-        retain,
-        stage,
-        identifier: None,
-    }))
-}
-
-fn subscription(reader: &mut Reader<'_>) -> Result<Subscribed, &'static str> {
-    let identifier = reader.u32()?;
-    let id_bytes = reader.u16()?;
-    let filter_bytes = reader.u16()?;
-    let (qos, options) = (reader.u8()?, reader.u8()?);
-    reader.take(2)?;
-    Ok(Subscribed {
-        client: reader.text(id_bytes.into())?,
-        filter: reader.text(filter_bytes.into())?,
-        qos: qos & 3,
-        no_local: options & 4 != 0,
-        retain_as_published: options & 8 != 0,
-        identifier: (identifier > 0).then_some(identifier),
-    })
-}
-
-fn old_subscription(reader: &mut Reader<'_>) -> Result<Subscribed, &'static str> {
-    Ok(Subscribed {
-        client: reader.string()?,
-        filter: reader.string()?,
-        qos: reader.u8()? & 3,
-        no_local: false,
-        retain_as_published: false,
-        identifier: None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn file(version: u32, chunks: &[(u32, Vec<u8>)]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend([0; 4]);
-        bytes.extend(version.to_be_bytes());
-        for (kind, data) in chunks {
-            if version == 4 {
-                let kind = u16::try_from(*kind).expect("small");
-                bytes.extend(kind.to_be_bytes());
+impl<'a> Reading<'a> {
+    /// Reads until the end or until nothing can be said about what follows.
+    fn file(&mut self, file: &mut Cursor<'a>) -> Result<(), Problem> {
+        self.start(file).map_err(|wrong| wrong.in_chunk(None))?;
+        let mut is_first = true;
+        while !file.is_empty() {
+            let (chunk, mut body) = self.header(file)?;
+            let at = body.at();
+            let is_config = chunk == Chunk::Config;
+            let read = if is_config == is_first {
+                self.chunk(chunk, &mut body)
             } else {
-                bytes.extend(kind.to_be_bytes());
+                Err(Wrong::Config.at(at))
+            };
+            if let Err(wrong) = read.and_then(|()| body.finish()) {
+                self.problems.push(wrong.in_chunk(Some(chunk)));
+                // Without the first chunk it is not known how the others are laid out.
+                if is_first || self.problems.len() >= MOST_PROBLEMS {
+                    return Ok(());
+                }
             }
-            bytes.extend(u32::try_from(data.len()).expect("small").to_be_bytes());
-            bytes.extend(data);
+            is_first = false;
         }
-        bytes
-    }
-
-    fn text(text: &str) -> Vec<u8> {
-        let length = u16::try_from(text.len()).expect("short");
-        [&length.to_be_bytes()[..], text.as_bytes()].concat()
-    }
-
-    fn version_4() -> Vec<u8> {
-        let id = 7_u64.to_le_bytes();
-        let message = [
-            &id[..],
-            &text("source"),
-            &text(""),
-            &[7, 91, 0, 1, 0, 2],
-            &text("a/b"),
-            &[1, 1],
-            &[0, 0, 0, 2],
-            b"hi",
-        ]
-        .concat();
-        let way = [&text("c")[..], &id, &[0, 9], &[1, 0, 1, 3, 0]].concat();
-        file(
-            4,
-            &[
-                (1, [&[1, 8][..], &id].concat()),
-                (2, message),
-                (6, [&text("c")[..], &[0, 3], &[0; 8]].concat()),
-                (3, way),
-                (5, [&text("c")[..], &text("a/+"), &[2]].concat()),
-                (4, id.to_vec()),
-            ],
-        )
-    }
-
-    #[test]
-    fn a_file_of_version_4_is_read_field_by_field() {
-        let database = read(&version_4()).expect("it is sound");
-        assert_eq!(database.clients[0].id, "c");
-        assert_eq!(database.clients[0].expiry_interval_s, u32::MAX);
-        let message = &database.messages[0];
-        assert_eq!((message.id, message.topic.as_str()), (7, "a/b"));
-        assert_eq!(
-            (&message.payload[..], message.qos, message.retain),
-            (&b"hi"[..], 1, true)
-        );
-        let way = &database.on_the_way[0];
-        assert_eq!((way.packet_id, way.qos, way.stage), (9, 1, Stage::Sent));
-        assert_eq!(database.subscriptions[0].filter, "a/+");
-        assert_eq!(database.retained, [7]);
-    }
-
-    #[test]
-    fn a_client_of_version_5_has_no_name() {
-        let client = [
-            &5_i64.to_le_bytes()[..],
-            &60_u32.to_be_bytes(),
-            &[0, 1, 0, 2],
-            b"id",
-        ]
-        .concat();
-        let database = read(&file(5, &[(6, client)])).expect("it is sound");
-        assert_eq!(
-            database.clients,
-            [Client {
-                id: "id".into(),
-                username: None,
-                expiry_interval_s: 60,
-                expires_at_s: 5
-            }]
-        );
-    }
-
-    #[test]
-    fn what_is_none_of_mosquittos_or_newer_is_told_with_its_place() {
-        let first = |bytes: &[u8]| read(bytes).expect_err("refused").remove(0).to_string();
-        assert_eq!(
-            first(b"SQLite format 3"),
-            "at byte 0: it is no database of mosquitto's"
-        );
-        assert_eq!(
-            first(&file(7, &[])),
-            "at byte 19: its version is not 4, 5 or 6"
-        );
-        assert_eq!(
-            first(&file(6, &[(9, vec![])])),
-            "at byte 31: a chunk is of a kind that mosquitto does not write"
-        );
-        assert_eq!(
-            first(&file(6, &[(4, vec![0; 9])])),
-            "at byte 31: a chunk is longer than what it holds"
-        );
-    }
-
-    #[test]
-    fn a_file_that_ends_in_the_middle_is_refused() {
-        let whole = version_4();
-        let ends = [23, 37, 87, 107, 127, 141];
-        for end in 0..whole.len() {
-            let refused = read(&whole[..end]).is_err();
-            assert!(refused || end >= 23, "{end}");
+        if is_first {
+            return Err(Wrong::Config.at(file.at()).in_chunk(None));
         }
-        assert!(ends.iter().any(|end| read(&whole[..*end]).is_ok()));
+        Ok(())
     }
 
-    proptest! {
-        #[test]
-        fn whatever_the_bytes_reading_them_ends(version in 4_u32..=6, rest: Vec<u8>) {
-            let mut bytes = file(version, &[]);
-            bytes.extend(rest);
-            let _ = read(&bytes);
+    fn start(&mut self, file: &mut Cursor<'a>) -> Result<(), problem::Located> {
+        match file.bytes(MAGIC.len()) {
+            Ok(magic) if magic == MAGIC => {}
+            _ => return Err(Wrong::Magic.at(0)),
         }
+        file.bytes(4)?;
+        let at = file.at();
+        let version = file.u32()?;
+        match version {
+            4..=6 => {}
+            0..4 => return Err(Wrong::Older(version).at(at)),
+            _ => return Err(Wrong::Newer(version).at(at)),
+        }
+        self.imported.version = version;
+        self.layout.version = version;
+        Ok(())
+    }
 
-        #[test]
-        fn a_changed_byte_is_an_error_or_other_data_and_no_panic(at in 0_usize..140, to: u8) {
-            let mut bytes = version_4();
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = to;
+    /// The kind of the next chunk, and what is in it.
+    fn header(&self, file: &mut Cursor<'a>) -> Result<(Chunk, Cursor<'a>), Problem> {
+        let at = file.at();
+        let header = |file: &mut Cursor<'a>| {
+            let kind = if self.layout.version == 4 {
+                u32::from(file.u16()?)
+            } else {
+                file.u32()?
+            };
+            Ok((kind, file.u32()?))
+        };
+        let (kind, length) =
+            header(file).map_err(|wrong: problem::Located| wrong.in_chunk(None))?;
+        let chunk = Chunk::of(kind).ok_or_else(|| Wrong::Kind(kind).at(at).in_chunk(None))?;
+        let body = file
+            .part(usize::try_from(length).unwrap_or(usize::MAX))
+            .map_err(|wrong| wrong.in_chunk(Some(chunk)))?;
+        Ok((chunk, body))
+    }
+
+    fn chunk(&mut self, chunk: Chunk, body: &mut Cursor<'a>) -> Result<(), problem::Located> {
+        let at = body.at();
+        match chunk {
+            Chunk::Config => {
+                let config = self.layout.config(body)?;
+                self.imported.shutdown = config.shutdown;
+                self.imported.last_store_id = config.last_store_id;
             }
-            let _ = read(&bytes);
+            Chunk::BaseMessage => {
+                let message = self.layout.base_message(body)?;
+                if !self.known.insert(message.store_id) {
+                    return Err(Wrong::Twice(message.store_id).at(at));
+                }
+                self.imported.messages.push(message);
+            }
+            Chunk::ClientMessage => {
+                let message = self.layout.client_message(body)?;
+                self.must_know(message.store_id, at)?;
+                self.imported.client_messages.push(message);
+            }
+            Chunk::Retained => {
+                let store_id = body.native()?;
+                self.must_know(store_id, at)?;
+                self.imported.retained.push(store_id);
+            }
+            Chunk::Subscription => {
+                let subscription = self.layout.subscription(body)?;
+                self.imported.subscriptions.push(subscription);
+            }
+            Chunk::Client => {
+                let (mut session, carried) = self.layout.session(body)?;
+                let before = std::mem::replace(&mut self.carried, carried);
+                session.username_is_sure = before.is_none() || before != session.username;
+                self.imported.sessions.push(session);
+            }
+        }
+        Ok(())
+    }
+
+    /// mosquitto writes all messages before it names one.
+    fn must_know(&self, store_id: u64, at: usize) -> Result<(), problem::Located> {
+        if self.known.contains(&store_id) {
+            Ok(())
+        } else {
+            Err(Wrong::NoMessage(store_id).at(at))
         }
     }
 }
