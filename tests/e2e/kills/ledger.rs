@@ -1,7 +1,7 @@
 //! The oracle: what was promised to whom, what came, and the difference. It knows only what clients
 //! sent and what they read, in that order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::fault::{Fault, Faults};
@@ -384,6 +384,21 @@ impl Ledger {
     /// reach them no more is a fault, and no longer waited for.
     pub(super) fn waiting(&mut self) -> usize {
         self.sift(false)
+    }
+
+    /// What is waited for: an example of each session that does.
+    pub(super) fn awaited(&mut self) -> String {
+        let mut by_member = BTreeMap::new();
+        for number in self.open.clone() {
+            for member in self.missing(number).0 {
+                let (_, count) = by_member.entry(member).or_insert((number, 0));
+                *count += 1;
+            }
+        }
+        let told = by_member.into_iter();
+        let told = told
+            .map(|(member, (first, count))| format!("{count} from {}", self.told(member, first)));
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Nothing more will come.
