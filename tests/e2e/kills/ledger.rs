@@ -355,21 +355,24 @@ impl Ledger {
             *of_group = of_group.saturating_add(1);
             times = *of_group;
         }
+        let fault = match (purpose, qos, times) {
+            (Purpose::Will(Due::No), ..) => Fault::WillUnwarranted,
+            (.., 1) => return,
+            (Purpose::Will(_), 2, _) => Fault::WillTwice,
+            (_, 2, _) => Fault::Twice,
+            _ => return self.counts.repeated += 1,
+        };
         let told = self.told(member, number);
-        match (purpose, qos, times) {
-            (Purpose::Will(Due::No), ..) => self.fault(Fault::WillUnwarranted, || told),
-            (.., 1) => {}
-            (Purpose::Will(_), 2, _) => self.fault(Fault::WillTwice, || told),
-            (_, 2, _) => self.fault(Fault::Twice, || told),
-            _ => self.counts.repeated += 1,
-        }
+        self.fault(fault, || told);
     }
 
     fn told(&self, member: usize, number: Number) -> String {
         let (author, messages) = &self.authors[number.author];
         let message = &messages[number.nth];
+        let all = self.members.iter().filter(|member| member.has(number));
+        let all: Vec<_> = all.map(|member| member.name.as_str()).collect();
         format!(
-            "{author} number {} (QoS {}, {}, {:?}) to {}",
+            "{author} number {} (QoS {}, {}, {:?}) to {}; it came to {all:?}",
             number.nth,
             message.qos,
             self.topics[message.topic],
