@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
+use crate::job::Load;
 use crate::material::Material;
 use crate::rows::{Row, WINDOW_INFLIGHT};
 
@@ -95,6 +97,25 @@ impl Contender {
         Ok(running)
     }
 
+    /// An empty store for a row whose sessions are kept. A name that ends in `memory` has none, to compare
+    /// with.
+    fn persistence(&self, row: &Row, directory: &Path) -> io::Result<Vec<String>> {
+        let is_kept = matches!(row.load, Load::Messages(messages) if messages.kept);
+        if !is_kept || self.name.ends_with("memory") {
+            return Ok(vec!["persistence false".to_owned()]);
+        }
+        let store = directory.join(format!("{}-store", self.name));
+        match fs::remove_dir_all(&store) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        fs::DirBuilder::new().mode(0o700).create(&store)?;
+        Ok(vec![
+            "persistence true".to_owned(),
+            format!("persistence_location {}/", store.display()),
+        ])
+    }
+
     fn conf(
         &self,
         row: &Row,
@@ -102,14 +123,14 @@ impl Contender {
         directory: &Path,
         port: u16,
     ) -> io::Result<String> {
-        let mut lines = vec![
-            "persistence false".to_owned(),
+        let mut lines = self.persistence(row, directory)?;
+        lines.extend([
             "log_dest none".to_owned(),
             "set_tcp_nodelay true".to_owned(),
             format!("max_inflight_messages {WINDOW_INFLIGHT}"),
             // The generator bounds what is on its way; no queue of a broker may be the bound.
             "max_queued_messages 1000000".to_owned(),
-        ];
+        ]);
         if Uid::effective().is_root() {
             // Both brokers would change to a user who cannot read the files of this run.
             lines.push("user root".to_owned());

@@ -49,6 +49,8 @@ pub(crate) struct Messages {
     pub(crate) qos: u8,
     pub(crate) payload_bytes: usize,
     pub(crate) pace: Pace,
+    /// Subscribers have sessions that outlive their connections, and the broker keeps them on disk.
+    pub(crate) kept: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

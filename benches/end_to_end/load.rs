@@ -144,8 +144,12 @@ impl Generator {
         let order = plan.connect_order();
         let mut opened: Vec<_> = plan.clients.iter().map(|_| None).collect();
         for number in order {
-            let mut connection = opener.open(number)?;
             let filters = &plan.clients[number];
+            let mut connection = if load.kept && !filters.is_empty() {
+                opener.open_kept(number)?
+            } else {
+                opener.open(number)?
+            };
             if !filters.is_empty() {
                 connection.subscribe(filters, load.qos)?;
             }

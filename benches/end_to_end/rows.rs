@@ -89,6 +89,12 @@ pub(crate) fn all() -> Vec<Row> {
         qos,
         payload_bytes: 64,
         pace: Pace::PerSecond(rate),
+        kept: false,
+    };
+    let kept = |messages| Messages {
+        payload_bytes: 576,
+        kept: true,
+        ..messages
     };
     let ping_pong = saturating(Shape::PingPong, 0, 64, 1);
     let fan_in = saturating(Shape::FanIn { publishers: 50 }, 0, 64, WINDOW_QOS0);
@@ -179,6 +185,18 @@ pub(crate) fn all() -> Vec<Row> {
             paced(1, 2_000),
         ),
         message(
+            "kept-qos1",
+            "50 pairs, QoS 1, 576 B, subscribers' sessions on disk",
+            2.5,
+            kept(pairs(1, WINDOW_INFLIGHT)),
+        ),
+        message(
+            "kept-paced-qos1",
+            "500 messages/s, QoS 1, 576 B, 100 pairs, subscribers' sessions on disk",
+            2.5,
+            kept(paced(1, 500)),
+        ),
+        message(
             "ping-pong",
             "one pair, one message at a time",
             1.0,
@@ -250,5 +268,6 @@ fn saturating(shape: Shape, qos: u8, payload_bytes: usize, window: usize) -> Mes
         qos,
         payload_bytes,
         pace: Pace::Window(window),
+        kept: false,
     }
 }
