@@ -23,6 +23,8 @@ const MOST: usize = 60_000;
 const QUIET: Duration = Duration::from_secs(5);
 /// How often the ledger is asked whether that is all.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// So long nothing comes to anybody before that.
+const A_MOMENT: Duration = Duration::from_millis(30);
 /// A session that ends after a second is gone by then.
 const LONG_GONE: Duration = Duration::from_secs(10);
 
@@ -322,8 +324,9 @@ impl<'a> Run<'a> {
             if last.1.elapsed() > QUIET {
                 return true;
             }
-            // It takes a while to count, and nobody reads meanwhile.
-            if looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
+            // It takes a while to count, and nobody reads meanwhile: not while something comes.
+            let counts = last.1.elapsed() > A_MOMENT;
+            if counts && looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
                 drained = run.actors.iter().all(|actor| actor.open().is_none())
                     && run.ledger.waiting() == 0;
                 looked = Some(Instant::now());
