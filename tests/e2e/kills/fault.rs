@@ -76,7 +76,10 @@ impl Faults {
         let (number, examples) = self.0.entry(fault).or_default();
         *number += 1;
         if examples.len() < EXAMPLES {
-            examples.push(what());
+            let what = what();
+            // At once: if something else goes wrong later, this may say why.
+            eprintln!("{fault:?}: {what}");
+            examples.push(what);
         }
     }
 
