@@ -41,7 +41,6 @@ fn rounds(otherwise: usize) -> usize {
 }
 
 #[test]
-#[ignore = "sessions do not outlive the broker yet"]
 fn nothing_acknowledged_is_lost_when_the_broker_is_killed() {
     let ended = run(Contender::Portcullis, End::Kill, rounds(6), seed());
     assert!(

@@ -85,6 +85,12 @@ impl Actor {
         };
     }
 
+    /// What it has begun and is not at its end; those who come once leave everything open.
+    pub(super) fn open(&self) -> Option<String> {
+        let stays = !matches!(self.part, Part::Once);
+        stays.then(|| self.client.open()).flatten()
+    }
+
     pub(super) fn turn(&mut self, stage: &mut Stage<'_>, token: Token) {
         if stage.mood == Mood::Drain && !matches!(self.part, Part::Once) {
             self.away_until = 0;

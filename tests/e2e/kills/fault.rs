@@ -32,6 +32,8 @@ pub(super) enum Fault {
     WillUnwarranted,
     /// Another topic, payload, QoS, Subscription Identifier, or a longer expiry than was published.
     Altered,
+    /// What was there did not come before its client came again.
+    Stalled,
     /// An exchange did not end although everybody was there.
     Unfinished,
     /// Refused, although nothing forbids it.
@@ -41,7 +43,7 @@ pub(super) enum Fault {
 }
 
 /// In the order in which they are told.
-const ALL: [(Fault, &str); 18] = [
+const ALL: [(Fault, &str); 19] = [
     (Fault::Lost1, "lost at QoS 1"),
     (Fault::Lost2, "lost at QoS 2"),
     (Fault::Twice, "twice at QoS 2"),
@@ -57,6 +59,7 @@ const ALL: [(Fault, &str); 18] = [
     (Fault::WillTwice, "wills twice"),
     (Fault::WillUnwarranted, "wills unwarranted"),
     (Fault::Altered, "altered"),
+    (Fault::Stalled, "stalled"),
     (Fault::Unfinished, "unfinished"),
     (Fault::Refused, "refused"),
     (Fault::Protocol, "against the protocol"),
@@ -73,7 +76,10 @@ impl Faults {
         let (number, examples) = self.0.entry(fault).or_default();
         *number += 1;
         if examples.len() < EXAMPLES {
-            examples.push(what());
+            let what = what();
+            // At once: if something else goes wrong later, this may say why.
+            eprintln!("{fault:?}: {what}");
+            examples.push(what);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The oracle: what was promised to whom, what came, and the difference. It knows only what clients
 //! sent and what they read, in that order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::fault::{Fault, Faults};
@@ -355,21 +355,24 @@ impl Ledger {
             *of_group = of_group.saturating_add(1);
             times = *of_group;
         }
+        let fault = match (purpose, qos, times) {
+            (Purpose::Will(Due::No), ..) => Fault::WillUnwarranted,
+            (.., 1) => return,
+            (Purpose::Will(_), 2, _) => Fault::WillTwice,
+            (_, 2, _) => Fault::Twice,
+            _ => return self.counts.repeated += 1,
+        };
         let told = self.told(member, number);
-        match (purpose, qos, times) {
-            (Purpose::Will(Due::No), ..) => self.fault(Fault::WillUnwarranted, || told),
-            (.., 1) => {}
-            (Purpose::Will(_), 2, _) => self.fault(Fault::WillTwice, || told),
-            (_, 2, _) => self.fault(Fault::Twice, || told),
-            _ => self.counts.repeated += 1,
-        }
+        self.fault(fault, || told);
     }
 
     fn told(&self, member: usize, number: Number) -> String {
         let (author, messages) = &self.authors[number.author];
         let message = &messages[number.nth];
+        let all = self.members.iter().filter(|member| member.has(number));
+        let all: Vec<_> = all.map(|member| member.name.as_str()).collect();
         format!(
-            "{author} number {} (QoS {}, {}, {:?}) to {}",
+            "{author} number {} (QoS {}, {}, {:?}) to {}; it came to {all:?}",
             number.nth,
             message.qos,
             self.topics[message.topic],
@@ -384,6 +387,21 @@ impl Ledger {
     /// reach them no more is a fault, and no longer waited for.
     pub(super) fn waiting(&mut self) -> usize {
         self.sift(false)
+    }
+
+    /// What is waited for: an example of each session that does.
+    pub(super) fn awaited(&mut self) -> String {
+        let mut by_member = BTreeMap::new();
+        for number in self.open.clone() {
+            for member in self.missing(number).0 {
+                let (_, count) = by_member.entry(member).or_insert((number, 0));
+                *count += 1;
+            }
+        }
+        let told = by_member.into_iter();
+        let told = told
+            .map(|(member, (first, count))| format!("{count} from {}", self.told(member, first)));
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Nothing more will come.

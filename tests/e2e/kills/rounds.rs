@@ -1,6 +1,7 @@
 //! The rounds: start, load, kill; and in the end everybody comes back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -20,6 +21,12 @@ const LONGEST_MS: usize = 4_000;
 const MOST: usize = 60_000;
 /// When nothing has come for so long, nothing will.
 const QUIET: Duration = Duration::from_secs(5);
+/// So many rounds those who are absent miss; what waits for them makes each start longer.
+const DRAIN_EVERY: usize = 20;
+/// How often the ledger is asked whether that is all.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// So long nothing comes to anybody before that.
+const A_MOMENT: Duration = Duration::from_millis(30);
 /// A session that ends after a second is gone by then.
 const LONG_GONE: Duration = Duration::from_secs(10);
 
@@ -60,7 +67,7 @@ pub(super) fn run(contender: Contender, end: End, rounds: usize, seed: u64) -> E
     let mut run = Run::new(contender, &site, seed);
     let mut process = contender.start(&site);
     run.until(Mood::Drain, Instant::now() + QUIET, |run| {
-        run.actors.iter().all(|actor| actor.client.open().is_none())
+        run.actors.iter().all(|actor| actor.open().is_none())
     });
     for round in 0..rounds {
         run.ledger.round = round;
@@ -77,6 +84,11 @@ pub(super) fn run(contender: Contender, end: End, rounds: usize, seed: u64) -> E
         };
         run.look_at_retained();
         run.ledger.waiting();
+        if round % DRAIN_EVERY == DRAIN_EVERY - 1 {
+            run.drain();
+            let (sent, faults) = (run.ledger.counts.sent, &run.ledger.faults);
+            eprintln!("round {}: {sent} messages, {}", round + 1, faults.line());
+        }
     }
     run.ledger.round = rounds;
     run.finish();
@@ -265,14 +277,8 @@ impl<'a> Run<'a> {
         }
         self.drain();
         self.ledger.close();
-        for actor in self
-            .actors
-            .iter()
-            .filter(|actor| !matches!(actor.part, Part::Once))
-        {
-            if let Some(open) = actor.client.open() {
-                self.ledger.fault(Fault::Unfinished, || open);
-            }
+        for open in self.actors.iter().filter_map(Actor::open) {
+            self.ledger.fault(Fault::Unfinished, || open);
         }
         self.look_at_retained();
         for (name, known) in std::mem::take(&mut self.mayflies) {
@@ -290,28 +296,47 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Everybody comes back and takes what is theirs.
+    /// Everybody comes back and takes what is theirs. If that does not come although they are there, they
+    /// come once more.
     fn drain(&mut self) {
+        if self.is_drained() {
+            return;
+        }
+        let awaited = self.ledger.awaited();
+        let open = self.actors.iter().filter_map(Actor::open);
+        let open: Vec<_> = open.collect();
+        self.ledger.fault(Fault::Stalled, || {
+            format!("awaited {awaited}; open {}", open.join("; "))
+        });
+        self.part();
+        self.is_drained();
+    }
+
+    fn is_drained(&mut self) -> bool {
         let mut last = (self.progress, Instant::now());
-        let mut looked = Instant::now();
-        let mut first = true;
+        let mut looked: Option<Instant> = None;
+        let mut drained = false;
         let forever = Instant::now() + Duration::from_secs(3_600);
         self.until(Mood::Drain, forever, |run| {
-            let now = Instant::now();
             if run.progress != last.0 {
-                last = (run.progress, now);
+                last = (run.progress, Instant::now());
             }
-            if now - last.1 > QUIET {
+            if last.1.elapsed() > QUIET {
                 return true;
             }
-            if !first && now - looked < Duration::from_millis(50) {
-                return false;
+            // It takes a while to count, and nobody reads meanwhile: not while something comes.
+            let counts = last.1.elapsed() > A_MOMENT;
+            if counts && looked.is_none_or(|at| at.elapsed() > LOOK_EVERY) {
+                let begun = Instant::now();
+                drained = run.actors.iter().all(|actor| actor.open().is_none())
+                    && run.ledger.waiting() == 0;
+                let counted = Instant::now();
+                last.1 += counted - begun;
+                looked = Some(counted);
             }
-            (first, looked) = (false, now);
-            let idle =
-                |actor: &Actor| matches!(actor.part, Part::Once) || actor.client.open().is_none();
-            run.actors.iter().all(idle) && run.ledger.waiting() == 0
+            drained
         });
+        drained
     }
 
     fn ended(self) -> Ended {
@@ -332,7 +357,13 @@ impl<'a> Run<'a> {
         );
         eprintln!("{line}");
         if self.ledger.faults.total() > 0 {
-            eprintln!("{}", self.ledger.faults.examples());
+            let kept = concat!(env!("CARGO_TARGET_TMPDIR"), "/kills");
+            drop(std::fs::remove_dir_all(kept));
+            copy(self.site.dir(), kept.as_ref());
+            eprintln!(
+                "{}what the broker left is in {kept}",
+                self.ledger.faults.examples()
+            );
         }
         Ended {
             faults: self.ledger.faults,
@@ -344,4 +375,16 @@ impl<'a> Run<'a> {
 fn ack_packet(first: u8, id: u16) -> crate::support::raw::Packet {
     let mut bytes = ack(first, id);
     crate::support::raw::Packet::take(&mut bytes).expect("a whole packet")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a file");
+        }
+    }
 }
