@@ -64,6 +64,8 @@ pub(crate) struct Host {
     store: Option<Kept>,
     tasks: BTreeMap<usize, Task>,
     ready: Ready,
+    /// Deliveries for which queues had no room, counted by the brokers that were.
+    dropped: u64,
     /// Time since the simulation began.
     pub(crate) elapsed: Duration,
 }
@@ -163,8 +165,13 @@ impl Host {
             store,
             tasks: BTreeMap::new(),
             ready: Ready::default(),
+            dropped: 0,
             elapsed: Duration::ZERO,
         }
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.store.is_some()
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -235,13 +242,43 @@ impl Host {
     }
 
     /// The machine is gone with its disk, and another begins with nothing: what a broker does without a
-    /// store, and with one that was lost. What survives a crash is asked of the real program
-    /// (tests/e2e/kills).
+    /// store, and with one that was lost.
     pub(crate) fn crash(&mut self) {
+        self.stop();
         let _entered = self.runtime.enter();
-        self.tasks.clear();
-        self.ready.lock().clear();
         self.store = self.operator.is_kept.then(Kept::new);
         (self.shared, self.listener) = start(&self.operator, self.store.as_ref());
+    }
+
+    /// The process is killed and started again with what its store has committed; so many of the batches that
+    /// wait are on the disk although nobody has heard of it.
+    pub(crate) fn restart(&mut self, unheard: usize) {
+        let Some(kept) = self.store.take() else {
+            return self.crash();
+        };
+        kept.store.release(unheard);
+        self.stop();
+        let _entered = self.runtime.enter();
+        let now = tokio::time::Instant::now().into_std();
+        let recovered = kept.store.crash(now);
+        kept.store.hold();
+        kept.committed.store(0, Ordering::Relaxed);
+        (self.shared, self.listener) = start(&self.operator, Some(&kept));
+        let mut effects = Effects::default();
+        self.shared.broker.restore(recovered, now, &mut effects);
+        self.shared.finish(&mut effects);
+        self.store = Some(kept);
+    }
+
+    fn stop(&mut self) {
+        let _entered = self.runtime.enter();
+        self.dropped += self.shared.broker.counts().dropped_queue_full;
+        self.tasks.clear();
+        self.ready.lock().clear();
+    }
+
+    /// What the brokers have counted, this one and those before it.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped + self.shared.broker.counts().dropped_queue_full
     }
 }

@@ -41,8 +41,7 @@ fn run(seed: u64, fault: Option<Fault>, traced: bool) -> Run {
         world.all_away()?;
         world.rest()?;
         world.audit()?;
-        let dropped = world.host.broker().counts().dropped_queue_full;
-        counted = world.oracle.settle(dropped)?;
+        counted = world.oracle.settle(world.host.dropped())?;
         // Once more: whatever is sent now should have been forgotten.
         world.oracle.settled = true;
         world.all_away()?;

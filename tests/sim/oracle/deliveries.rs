@@ -206,12 +206,17 @@ impl Oracle {
         }
         self.sendings += 1;
         let known = flight.or(session.freed.remove(&id)).filter(|_| said.dup);
-        let order = known.map_or(self.sendings, |known| known.order);
+        // One whose first time is not known has the place in which it comes.
+        let order = match (known, said.dup) {
+            (Some(known), _) => known.order,
+            (None, true) => connection.last_order,
+            (None, false) => self.sendings,
+        };
         // What is sent again comes in the order it had, and before anything new [MQTT-4.6.0-1].
-        if (known.is_some() || !said.dup) && connection.last_order > order {
+        if connection.last_order > order {
             return Err(format!("sent again in another order: {said:?}"));
         }
-        connection.last_order = connection.last_order.max(order);
+        connection.last_order = order;
         session.flights.insert(
             id,
             Flight {

@@ -6,6 +6,7 @@
 //! moment of it is possible, and what is not possible is forbidden.
 
 mod deliveries;
+mod restarts;
 mod sessions;
 mod settling;
 mod wills;
@@ -50,7 +51,8 @@ impl Message {
     /// How many copies one subscription may be sent.
     fn repeats(&self) -> u32 {
         match self.qos {
-            _ if self.is_will => 1,
+            // Once, and again after each restart that did not know of it.
+            _ if self.is_will => self.sends.max(1),
             2 => u32::try_from(self.sent_in.len()).expect("few"),
             _ => self.sends,
         }
@@ -80,6 +82,8 @@ struct Sub {
     must_to: Option<Step>,
     /// Whether there was one with this filter before: none, surely, or perhaps.
     is_new: Option<bool>,
+    /// Retained messages that it asked for are not owed any more: the broker was killed meanwhile.
+    is_old: bool,
 }
 
 impl Sub {
@@ -130,6 +134,8 @@ struct Session {
     /// Session Expiry Interval: at least and at most.
     expiry_s: (u32, u32),
     ended: Option<Duration>,
+    /// So much later may its end be in the store, which knew of it later or not at all.
+    late: Duration,
     subs: Vec<Sub>,
     copies: BTreeMap<usize, Copies>,
     newest: BTreeMap<(usize, String, u8), usize>,
@@ -384,7 +390,7 @@ impl Oracle {
         }
     }
 
-    /// The process is gone, and with it everything that was not durable.
+    /// The machine is gone, and with it everything.
     pub(crate) fn crashed(&mut self) {
         self.life += 1;
         for client in &mut self.clients {

@@ -58,6 +58,7 @@ impl Oracle {
         let session = &mut self.sessions[number];
         session.expiry_s = (expiry, expiry);
         session.ended = None;
+        session.late = Duration::ZERO;
         self.links[link].session = Some(number);
         Ok(())
     }
@@ -85,6 +86,8 @@ impl Oracle {
                 session.was_blind = true;
                 for copies in session.copies.values_mut() {
                     copies.said = 0;
+                    // Its client has forgotten what it had of the one before.
+                    copies.heard_twice = 0;
                 }
                 for sub in &mut session.subs {
                     sub.must_from = None;
@@ -158,7 +161,7 @@ impl Oracle {
         let surely = lives(session.expiry_s.0, since + slack) && !unmade;
         Existence {
             surely,
-            perhaps: lives(session.expiry_s.1, since),
+            perhaps: lives(session.expiry_s.1, since.saturating_sub(session.late)),
             made,
         }
     }
@@ -216,6 +219,7 @@ impl Oracle {
                 may_to: None,
                 must_to: None,
                 is_new,
+                is_old: false,
             });
         }
     }

@@ -110,6 +110,7 @@ impl Oracle {
             && session.subs.iter().any(|sub| {
                 let own = sub.wanted.no_local && known.publisher == session.client;
                 asks(sub)
+                    && !sub.is_old
                     && is_plain(sub)
                     && !own
                     && sub.wanted.qos > 0

@@ -439,9 +439,16 @@ impl World {
     }
 
     fn crash(&mut self) {
-        self.note(|| "crash".into());
-        self.oracle.crashed();
-        self.host.crash();
+        if self.host.is_kept() && !self.rng.once_in(4) {
+            let unheard = self.rng.below(4);
+            self.note(|| format!("restart, {unheard} batches unheard"));
+            self.oracle.restarted(self.step, self.host.elapsed);
+            self.host.restart(unheard);
+        } else {
+            self.note(|| "crash".into());
+            self.oracle.crashed();
+            self.host.crash();
+        }
         for client in 0..self.clients.len() {
             if let Some(link) = self.clients[client].link {
                 self.leave(client);
