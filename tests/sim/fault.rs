@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Window,
     /// A client has one subscription more than it may have.
     Quota,
+    /// The store says that it has kept what it has not, and the broker is killed.
+    Forget,
 }
 
 /// Puts one fault in, the first time it can.
@@ -56,6 +58,11 @@ impl Tampering {
         Self { fault, done }
     }
 
+    /// Whether the store is to forget what it has said to have kept.
+    pub(crate) fn forgets(&self) -> bool {
+        self.fault == Some(Fault::Forget) && !self.done
+    }
+
     /// Changes what the broker has said in one turn. Gives the identifier of a message that was lost:
     /// it is to be acknowledged.
     pub(crate) fn tamper(
@@ -72,7 +79,7 @@ impl Tampering {
             }
             Fault::Repeat => repeat(packets),
             Fault::Swap => swap(packets, victim.messages),
-            Fault::Leak | Fault::Window | Fault::Quota => false,
+            Fault::Leak | Fault::Window | Fault::Quota | Fault::Forget => false,
             Fault::Reuse => reuse(packets),
             Fault::Unreadable => replace(packets, victim, |message| {
                 is_sent(message)

@@ -170,6 +170,13 @@ impl Host {
         }
     }
 
+    /// What the store keeps from now on is gone when the broker is killed.
+    pub(crate) fn forget(&self) {
+        if let Some(kept) = &self.store {
+            kept.store.lose(true);
+        }
+    }
+
     pub(crate) fn is_kept(&self) -> bool {
         self.store.is_some()
     }

@@ -123,6 +123,7 @@ fn each_fault_put_in_is_found() {
         (Fault::Undue, "was not due"),
         (Fault::Window, "in flight"),
         (Fault::Quota, "subscriptions"),
+        (Fault::Forget, "Session Present false"),
     ];
     for (fault, word) in faults {
         let (told, unnoticed) = tampered(fault, 8);

@@ -62,6 +62,8 @@ pub(crate) struct World {
     /// Its messages are large.
     heavy: bool,
     calm: bool,
+    /// The store does not keep what it says.
+    lies: bool,
     trace: Option<Vec<String>>,
 }
 
@@ -113,10 +115,11 @@ impl World {
                 steps: 2_400,
             },
         };
-        let (operator, mut bounds) = operator(&mut rng);
+        let (mut operator, mut bounds) = operator(&mut rng);
         match fault {
             Some(Fault::Window) => bounds.inflight -= 1,
             Some(Fault::Quota) => bounds.subscriptions -= 1,
+            Some(Fault::Forget) => (operator.is_kept, bounds.is_kept) = (true, true),
             _ => {}
         }
         // SUBACK of 3.1 cannot say that there are too many: there nobody knows what was made.
@@ -127,7 +130,7 @@ impl World {
         let profiles: Vec<Profile> = (0..size.clients)
             .map(|index| Profile::random(index, versions, &mut rng))
             .collect();
-        let crashes = rng.once_in(3);
+        let crashes = rng.once_in(3) || fault == Some(Fault::Forget);
         let heavy = size.clients < 20 && rng.once_in(5);
         let mut world = Self {
             receive_maximum: usize::from(operator.session.max_inflight_messages),
@@ -142,6 +145,7 @@ impl World {
             crashes,
             heavy,
             calm: false,
+            lies: false,
             trace: traced.then(Vec::new),
             rng,
         };
@@ -165,8 +169,12 @@ impl World {
 
     /// Everything up to the moment at which the clients come to rest.
     pub(crate) fn run(&mut self) -> Verdict {
-        for _ in 0..self.size.steps {
+        for step in 0..self.size.steps {
             self.step += 1;
+            if step == self.size.steps / 4 && self.tampering.forgets() {
+                self.lies = true;
+                self.host.forget();
+            }
             self.turn()?;
         }
         Ok(())
@@ -443,9 +451,11 @@ impl World {
             let unheard = self.rng.below(4);
             self.note(|| format!("restart, {unheard} batches unheard"));
             self.oracle.restarted(self.step, self.host.elapsed);
+            self.tampering.done |= self.tampering.forgets() && self.lies;
             self.host.restart(unheard);
         } else {
             self.note(|| "crash".into());
+            self.lies = false;
             self.oracle.crashed();
             self.host.crash();
         }
