@@ -74,6 +74,8 @@ pub(crate) struct Host {
 struct Kept {
     store: Arc<Memory>,
     committed: Arc<AtomicU64>,
+    /// What it says to keep is gone when the broker is killed.
+    forgets: bool,
 }
 
 impl Kept {
@@ -87,6 +89,7 @@ impl Kept {
         Self {
             store: Arc::new(store),
             committed,
+            forgets: false,
         }
     }
 }
@@ -171,9 +174,10 @@ impl Host {
     }
 
     /// What the store keeps from now on is gone when the broker is killed.
-    pub(crate) fn forget(&self) {
-        if let Some(kept) = &self.store {
+    pub(crate) fn forget(&mut self) {
+        if let Some(kept) = &mut self.store {
             kept.store.lose(true);
+            kept.forgets = true;
         }
     }
 
@@ -258,10 +262,11 @@ impl Host {
     }
 
     /// The process is killed and started again with what its store has committed; so many of the batches that
-    /// wait are on the disk although nobody has heard of it.
-    pub(crate) fn restart(&mut self, unheard: usize) {
-        let Some(kept) = self.store.take() else {
-            return self.crash();
+    /// wait are on the disk although nobody has heard of it. True if the store has forgotten what it had said to
+    /// keep.
+    pub(crate) fn restart(&mut self, unheard: usize) -> bool {
+        let Some(mut kept) = self.store.take() else {
+            return false;
         };
         kept.store.release(unheard);
         self.stop();
@@ -274,7 +279,9 @@ impl Host {
         let mut effects = Effects::default();
         self.shared.broker.restore(recovered, now, &mut effects);
         self.shared.finish(&mut effects);
+        let forgot = std::mem::take(&mut kept.forgets);
         self.store = Some(kept);
+        forgot
     }
 
     fn stop(&mut self) {

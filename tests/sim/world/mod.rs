@@ -62,8 +62,6 @@ pub(crate) struct World {
     /// Its messages are large.
     heavy: bool,
     calm: bool,
-    /// The store does not keep what it says.
-    lies: bool,
     trace: Option<Vec<String>>,
 }
 
@@ -145,7 +143,6 @@ impl World {
             crashes,
             heavy,
             calm: false,
-            lies: false,
             trace: traced.then(Vec::new),
             rng,
         };
@@ -172,7 +169,6 @@ impl World {
         for step in 0..self.size.steps {
             self.step += 1;
             if step == self.size.steps / 4 && self.tampering.forgets() {
-                self.lies = true;
                 self.host.forget();
             }
             self.turn()?;
@@ -451,11 +447,10 @@ impl World {
             let unheard = self.rng.below(4);
             self.note(|| format!("restart, {unheard} batches unheard"));
             self.oracle.restarted(self.step, self.host.elapsed);
-            self.tampering.done |= self.tampering.forgets() && self.lies;
-            self.host.restart(unheard);
+            let forgot = self.host.restart(unheard);
+            self.tampering.done |= forgot;
         } else {
             self.note(|| "crash".into());
-            self.lies = false;
             self.oracle.crashed();
             self.host.crash();
         }
