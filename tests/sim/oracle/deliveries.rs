@@ -133,6 +133,10 @@ impl Oracle {
             copies.said_twice += 1;
         }
         if said.dup {
+            if let Some(number) = number.filter(|_| unseen) {
+                let copies = self.sessions[session].copies.entry(number).or_default();
+                copies.first_said.get_or_insert(step);
+            }
             return Ok(());
         }
         let Some(number) = number else {
@@ -144,7 +148,9 @@ impl Oracle {
         let message = self.messages[number].clone();
         self.wanted(session, said, number, &message)?;
         if !self.links[link].was_full {
-            timely(said, number, &message, now)?;
+            // Written, and then held until the store has its identifier.
+            let is_held = self.bounds.is_kept && said.qos == 2;
+            timely(said, number, &message, is_held, now)?;
         }
         self.ordered(session, said, number, &message)?;
         let copies = self.sessions[session].copies.entry(number).or_default();
@@ -434,7 +440,13 @@ fn exact(said: &Published, number: usize, message: &Message, live: &[&Sub]) -> V
 }
 
 /// A Message Expiry Interval is counted down, and what is over is not sent.
-fn timely(said: &Published, number: usize, message: &Message, now: Duration) -> Verdict {
+fn timely(
+    said: &Published,
+    number: usize,
+    message: &Message,
+    is_held: bool,
+    now: Duration,
+) -> Verdict {
     if message.is_will && now < message.at {
         return Err(format!("will {number} before its delay is over"));
     }
@@ -447,11 +459,16 @@ fn timely(said: &Published, number: usize, message: &Message, now: Duration) -> 
         1 => message.by.unwrap_or(now).min(now) + whole,
         _ => now + whole,
     };
-    if latest <= now {
+    if latest <= now && !is_held {
         return Err(format!("message {number} has expired and is sent"));
     }
     let up = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    let bounds = up((message.at + whole).saturating_sub(now))..=up(latest.saturating_sub(now));
+    let at_most = if is_held {
+        whole
+    } else {
+        latest.saturating_sub(now)
+    };
+    let bounds = up((message.at + whole).saturating_sub(now))..=up(at_most);
     match said.expiry_s {
         Some(left) if !bounds.contains(&u64::from(left)) => {
             Err(format!("message {number} has {left} s left of {bounds:?}"))

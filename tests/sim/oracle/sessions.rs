@@ -84,6 +84,8 @@ impl Oracle {
                 // One that nobody saw accepted may have begun it anew.
                 let mut session = self.sessions[number].clone();
                 session.was_blind = true;
+                let flights = std::mem::take(&mut session.flights);
+                session.freed.extend(flights);
                 for copies in session.copies.values_mut() {
                     copies.said = 0;
                     // Its client has forgotten what it had of the one before.
@@ -152,16 +154,21 @@ impl Oracle {
         let session = &self.sessions[number];
         // Taken over: the connection ended just now.
         let since = now.saturating_sub(session.ended.unwrap_or(now));
+        // It is looked up when CONNECT is read, and answered when the store has heard of it.
+        let asked = connect
+            .last_arrival
+            .saturating_sub(session.ended.unwrap_or(now));
         let lives = |expiry_s: u32, since: Duration| match expiry_s {
             u32::MAX => true,
             seconds => since < Duration::from_secs(u64::from(seconds)),
         };
         // While its last bytes were waiting for a full line the end was not seen.
-        let slack = Duration::from_secs(if session.was_blind { 3 } else { 0 });
+        let slack = Duration::from_secs(if session.was_blind { 60 } else { 0 });
         let surely = lives(session.expiry_s.0, since + slack) && !unmade;
         Existence {
             surely,
-            perhaps: lives(session.expiry_s.1, since.saturating_sub(session.late)),
+            // One that nobody saw accepted may have gone on with it, and so have put its end off.
+            perhaps: made || lives(session.expiry_s.1, asked.saturating_sub(session.late)),
             made,
         }
     }

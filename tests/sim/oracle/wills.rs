@@ -27,7 +27,8 @@ impl Oracle {
         let number = self.links[link].session.expect("it was accepted");
         let (at_least, at_most) = self.sessions[number].expiry_s;
         let will = &mut self.messages[message];
-        will.may_from = Some(step);
+        // It may have ended before, while its last bytes were waiting for a full line.
+        will.may_from.get_or_insert(step);
         will.at = now;
         will.sends = 1;
         // What the broker took first is not known, and so neither is whether it is published.
