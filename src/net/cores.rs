@@ -295,7 +295,7 @@ pub struct Cores {
 }
 
 /// New connections are packed on the first core that is less busy than this, in thousandths.
-const BUSY: u64 = 500;
+const BUSY: u64 = 800;
 /// Below so many connections a core is not compared with the others' number.
 const PACKED: usize = 256;
 const SAMPLE_EVERY: Duration = Duration::from_millis(90);
