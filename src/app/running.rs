@@ -171,7 +171,7 @@ impl Running {
             verifier,
             replays: Arc::default(),
         };
-        let cores = Cores::start(settings.process.threads)?;
+        let cores = Cores::start(settings.process.threads, settings.process.placement)?;
         if let Some(opened) = &opened {
             opened.connect(&cores);
         }
@@ -265,6 +265,7 @@ impl Running {
             let (banned, banned_users) = shared.sentry.bans.count(std::time::Instant::now());
             Gauges {
                 connections: shared.cores.connections(),
+                cores: shared.cores.gauges(),
                 sessions: counts.sessions,
                 connected: counts.connected,
                 subscriptions: counts.subscriptions,

@@ -331,6 +331,7 @@ async fn serve(
         });
         tracing::info!(target: "portcullis::log::notice", "listening on {}", listener.state().name);
     }
+    tokio::spawn(Arc::clone(&running.shared.cores).balance());
     if let Some(socket) = metrics_listener {
         let exporter = running.exporter();
         tokio::spawn(exporter::serve(socket, exporter, stopping.clone()));

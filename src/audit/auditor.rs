@@ -55,7 +55,7 @@ impl Auditor {
         let told = tell(event);
         say(told.class, &told.sentence);
         if self.journal.is_on() {
-            self.journal.write(stamped(told.json));
+            self.journal.write(&stamped(told.json));
         }
     }
 
@@ -81,7 +81,7 @@ impl Auditor {
             };
             say(LogClass::Notice, &sentence);
             if self.journal.is_on() {
-                self.journal.write(stamped(json));
+                self.journal.write(&stamped(json));
             }
         }
     }

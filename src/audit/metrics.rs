@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::core_metrics::{CoreMetrics, CoresGauges};
 use super::event::{Cause, Touched};
 use super::store_metrics::{self, StoreGauges};
 use super::traffic::{Traffic, TrafficDelta};
@@ -150,10 +151,12 @@ fn is_of_the_gate(reason: DenyReason) -> bool {
 }
 
 /// What a scrape asks the broker for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// Connections, those that greet included.
     pub connections: usize,
+    /// The network threads.
+    pub cores: CoresGauges,
     /// Sessions, connected or parked.
     pub sessions: usize,
     /// Sessions with a connection.
@@ -488,6 +491,7 @@ struct Readings {
     gauges: Vec<Read<IntGauge, Gauges, usize>>,
     counted: Vec<Read<IntCounter, Gauges, u64>>,
     sync_seconds: Read<Counter, Gauges, f64>,
+    cores: CoreMetrics,
 }
 
 impl Readings {
@@ -503,6 +507,7 @@ impl Readings {
             traffic,
             source,
             sync_seconds: store_metrics::sync_seconds()?,
+            cores: CoreMetrics::new()?,
             by_qos: vec![
                 (
                     by_qos(
@@ -665,6 +670,7 @@ impl Collector for Readings {
         all.extend(self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()));
         all.extend(self.counted.iter().flat_map(|(counter, _)| counter.desc()));
         all.extend(self.sync_seconds.0.desc());
+        all.extend(self.cores.desc());
         all
     }
 
@@ -707,6 +713,7 @@ impl Collector for Readings {
         let (counter, read) = &self.sync_seconds;
         counter.inc_by((read(&gauges) - counter.get()).max(0.0));
         all.extend(counter.collect());
+        all.extend(self.cores.collect(&gauges.cores));
         all
     }
 }

@@ -5,6 +5,7 @@
 //! clients do. What they send is escaped before it is shown, and secrets never get here.
 
 mod auditor;
+mod core_metrics;
 mod event;
 mod flood;
 mod journal;
@@ -18,6 +19,7 @@ mod text;
 mod traffic;
 
 pub use auditor::Auditor;
+pub use core_metrics::{CoreGauges, CoresGauges};
 pub use event::{Cause, Event, Touched};
 pub use journal::{Journal, JournalTarget};
 pub use metrics::{Families, Gauges, Metrics};

@@ -546,9 +546,13 @@ impl Inner {
     fn is_full(&self, size: usize, bounds: QueueBounds) -> bool {
         let limits = bounds.limits;
         let (messages, bytes) = if self.live && !self.blocked {
-            if self.queue.len() >= BURST_MESSAGES
-                || self.bytes + size > BURST_BYTES.max(limits.bytes)
-            {
+            // Never less than may wait for a client that does not take; without a limit of messages their
+            // bytes are the bound.
+            let most = match limits.messages {
+                0 => usize::MAX,
+                messages => BURST_MESSAGES.max(messages),
+            };
+            if self.queue.len() >= most || self.bytes + size > BURST_BYTES.max(limits.bytes) {
                 return true;
             }
             // The task takes what is queued at its next turn; only what it cannot send counts.

@@ -16,6 +16,7 @@ use crate::codec::{QoS, Version};
 use crate::config::abuse::AbuseSettings;
 use crate::config::changes::Written;
 use crate::config::{HardenedFinding, Located, Origin, ProfileSource, SecurityProfile};
+use crate::net::Placement;
 use crate::session::{Available, ResponseInformation, TopicTokenSettings};
 use crate::store::{OnDamage, StoreSettings, SyncPolicy};
 
@@ -512,6 +513,8 @@ pub struct ProcessSettings {
     pub pid_file: Option<Located<PathBuf>>,
     /// Network threads; at least 1 (`threads 0` is already the number of processors).
     pub threads: usize,
+    /// How many of them are used for little work.
+    pub placement: Placement,
     /// How long connections are drained at SIGTERM.
     pub shutdown_timeout: Duration,
     /// `TCP_NODELAY` on client connections.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,9 +17,12 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+use crate::audit::{CoreGauges, CoresGauges};
 use crate::broker::{Broker, Effects, MatchCache, Session};
 use crate::message::Delivery;
 use crate::store::Ticket;
+
+use super::balance::{ALL, Balancer, CoreLoad, Order, Placement, Shift, Weight, Work};
 
 /// Bytes one read takes at most.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -46,6 +49,8 @@ pub(crate) struct Core {
     /// Sessions that wait for a commit, in the order of their tickets.
     waiters: VecDeque<(Ticket, Arc<Session>)>,
     inboxes: Arc<[Inbox]>,
+    loads: Arc<[Load]>,
+    work: Work,
 }
 
 thread_local! {
@@ -53,7 +58,7 @@ thread_local! {
 }
 
 impl Core {
-    fn new(index: u16, inboxes: Arc<[Inbox]>) -> Self {
+    fn new(index: u16, inboxes: Arc<[Inbox]>, loads: Arc<[Load]>) -> Self {
         Self {
             index,
             input: vec![0; READ_BYTES].into_boxed_slice(),
@@ -65,7 +70,19 @@ impl Core {
             held: Vec::new(),
             waiters: VecDeque::new(),
             inboxes,
+            loads,
+            work: Work::default(),
         }
+    }
+
+    /// Counts what a connection has done in its turn. Says where it is to go on, if this core has too much
+    /// to do or the work of all fits on fewer.
+    pub(crate) fn worked(&mut self, weight: &mut Weight, units: u32) -> Option<usize> {
+        let orders = &self.loads.get(usize::from(self.index))?.orders;
+        if orders.look.load(Ordering::Acquire) != self.work.look() {
+            self.work.begin(orders.read());
+        }
+        self.work.turn(weight, units)
     }
 
     /// Has `session` woken when everything up to `ticket` is kept.
@@ -199,6 +216,7 @@ impl Inbox {
 
 /// How busy a core is, for placing new connections.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 struct Load {
     connections: AtomicUsize,
     /// Thread id, for its CPU time under /proc.
@@ -206,6 +224,60 @@ struct Load {
     cpu_ns: AtomicU64,
     /// Share of the last interval the thread was running, in thousandths.
     busy: AtomicU64,
+    orders: Orders,
+}
+
+impl Load {
+    /// Time the thread has been running.
+    fn cpu(&self) -> Option<Duration> {
+        let tid = self.tid.load(Ordering::Relaxed);
+        let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
+        let ns = text.split_whitespace().next()?.parse().ok()?;
+        Some(Duration::from_nanos(ns))
+    }
+
+    fn gauges(&self) -> CoreGauges {
+        CoreGauges {
+            connections: self.connections.load(Ordering::Relaxed),
+            cpu: self.cpu().unwrap_or_default(),
+        }
+    }
+
+    fn now(&self) -> CoreLoad {
+        CoreLoad {
+            busy: self.busy.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What the core is told to hand over. Written at each look, read by the core in each turn: a cache line
+/// that changes ten times a second at most.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Orders {
+    /// Counts the looks; written last.
+    look: AtomicU32,
+    to: AtomicUsize,
+    /// Of the work since the last look, in thousandths.
+    share: AtomicU32,
+}
+
+impl Orders {
+    fn give(&self, shift: Option<Shift>) {
+        let (to, share) = shift.map_or((0, 0), |shift| (shift.to, shift.share));
+        self.to.store(to, Ordering::Relaxed);
+        self.share.store(share, Ordering::Relaxed);
+        self.look.fetch_add(1, Ordering::Release);
+    }
+
+    fn read(&self) -> Order {
+        Order {
+            look: self.look.load(Ordering::Acquire),
+            to: self.to.load(Ordering::Relaxed),
+            share: self.share.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// All cores.
@@ -218,20 +290,29 @@ pub struct Cores {
     threads: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
     sampled: Mutex<Instant>,
+    placement: Placement,
+    moved: AtomicU64,
 }
 
 /// New connections are packed on the first core that is less busy than this, in thousandths.
-const BUSY: u64 = 500;
+const BUSY: u64 = 800;
 /// Below so many connections a core is not compared with the others' number.
 const PACKED: usize = 256;
-const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+const SAMPLE_EVERY: Duration = Duration::from_millis(90);
+/// How often it is looked at who is to move while there is work, and while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_IDLE_EVERY: Duration = Duration::from_secs(1);
+/// A core that is busy for less of its time makes nobody look more often, in thousandths.
+const WORTH_LOOKING: u64 = 50;
+/// So many connections are brought together on one core even if it is more than its share.
+const GATHERED: usize = 1_024;
 
 impl Cores {
     /// Starts `count` threads.
     ///
     /// # Errors
     /// The system refuses a thread or a runtime.
-    pub fn start(count: usize) -> io::Result<Arc<Self>> {
+    pub fn start(count: usize, placement: Placement) -> io::Result<Arc<Self>> {
         let count = count.clamp(1, usize::from(u16::MAX));
         let inboxes: Arc<[Inbox]> = (0..count).map(|_| Inbox::default()).collect();
         let loads: Arc<[Load]> = (0..count).map(|_| Load::default()).collect();
@@ -251,7 +332,7 @@ impl Cores {
                     load.tid.store(tid, Ordering::Relaxed);
                 }
                 let number = u16::try_from(index).unwrap_or(u16::MAX);
-                CORE.set(Some(Core::new(number, Arc::clone(&inboxes))));
+                CORE.set(Some(Core::new(number, Arc::clone(&inboxes), loads)));
                 runtime.block_on(async {
                     let serve = async {
                         if let Some(inbox) = inboxes.get(index) {
@@ -276,6 +357,8 @@ impl Cores {
             threads: Mutex::new(threads),
             stop,
             sampled: Mutex::new(Instant::now()),
+            placement,
+            moved: AtomicU64::new(0),
         }))
     }
 
@@ -287,12 +370,15 @@ impl Cores {
     #[doc(hidden)]
     pub fn here() -> Arc<Self> {
         let inboxes: Arc<[Inbox]> = Arc::new([Inbox::default()]);
-        CORE.set(Some(Core::new(0, Arc::clone(&inboxes))));
+        let loads: Arc<[Load]> = Arc::new([Load::default()]);
+        CORE.set(Some(Core::new(0, Arc::clone(&inboxes), Arc::clone(&loads))));
         Arc::new(Self {
             inboxes,
             committed: watch::channel(0).0,
             handles: vec![Handle::current()],
-            loads: Arc::new([Load::default()]),
+            loads,
+            placement: Placement::default(),
+            moved: AtomicU64::new(0),
             threads: Mutex::default(),
             stop: watch::channel(false).0,
             sampled: Mutex::new(Instant::now()),
@@ -340,14 +426,16 @@ impl Cores {
     /// than its share, because what sparse traffic costs is the number of cores woken for it.
     pub fn place(self: &Arc<Self>) -> Placed {
         self.sample();
-        let total: usize = self.connections();
-        let share = (total / self.loads.len()).saturating_mul(5) / 4;
-        let limit = share.max(PACKED);
+        let limit = self.share().max(PACKED);
         let fits = |load: &Load| {
             load.busy.load(Ordering::Relaxed) < BUSY
                 && load.connections.load(Ordering::Relaxed) < limit
         };
-        let index = self.loads.iter().position(fits).or_else(|| {
+        let first = match self.placement {
+            Placement::Pack => self.loads.iter().position(fits),
+            Placement::Spread => None,
+        };
+        let index = first.or_else(|| {
             self.loads
                 .iter()
                 .enumerate()
@@ -369,6 +457,56 @@ impl Cores {
         }
     }
 
+    /// A quarter more connections than each core would have if all had as many.
+    fn share(&self) -> usize {
+        (self.connections() / self.loads.len()).saturating_mul(5) / 4
+    }
+
+    /// Looks again and again which connections belong on another core. Ends with the runtime it runs on.
+    pub async fn balance(self: Arc<Self>) {
+        if self.loads.len() == 1 {
+            return;
+        }
+        let mut balancer = Balancer::default();
+        let mut every = LOOK_IDLE_EVERY;
+        loop {
+            tokio::time::sleep(every).await;
+            self.sample();
+            let loads: Vec<CoreLoad> = self.loads.iter().map(Load::now).collect();
+            let limit = self.share().max(GATHERED);
+            let shift = balancer.look(&loads, self.placement, limit);
+            self.order(shift);
+            let works = loads.iter().any(|load| load.busy >= WORTH_LOOKING);
+            every = if works { LOOK_EVERY } else { LOOK_IDLE_EVERY };
+        }
+    }
+
+    /// Tells each core what it is to hand over, if anything.
+    fn order(&self, shift: Option<Shift>) {
+        for (index, load) in self.loads.iter().enumerate() {
+            load.orders.give(shift.filter(|shift| shift.from == index));
+        }
+    }
+
+    /// Has all connections of one core that take a turn go to another. For tests: what decides in earnest
+    /// is [`Cores::balance`].
+    #[doc(hidden)]
+    pub fn move_all(&self, from: usize, to: usize) {
+        self.order(Some(Shift {
+            from,
+            to,
+            share: ALL,
+        }));
+    }
+
+    /// What there is to be told of each thread.
+    pub fn gauges(&self) -> CoresGauges {
+        CoresGauges {
+            each: self.loads.iter().map(Load::gauges).collect(),
+            moved: self.moved.load(Ordering::Relaxed),
+        }
+    }
+
     /// Connections on all cores, those that still greet included.
     pub fn connections(&self) -> usize {
         self.loads
@@ -377,8 +515,7 @@ impl Cores {
             .sum()
     }
 
-    /// Reads each thread's CPU time when a connection comes, at most every `SAMPLE_EVERY`: an idle
-    /// broker runs no timer for it.
+    /// Reads each thread's CPU time, at most every `SAMPLE_EVERY`.
     fn sample(&self) {
         let Some(mut sampled) = self.sampled.try_lock() else {
             return;
@@ -389,16 +526,10 @@ impl Cores {
         }
         *sampled = Instant::now();
         for load in self.loads.iter() {
-            let tid = load.tid.load(Ordering::Relaxed);
-            let path = format!("/proc/self/task/{tid}/schedstat");
-            let Ok(text) = std::fs::read_to_string(path) else {
+            let Some(cpu) = load.cpu() else {
                 continue;
             };
-            let now: u64 = text
-                .split_whitespace()
-                .next()
-                .and_then(|field| field.parse().ok())
-                .unwrap_or(0);
+            let now = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
             let before = load.cpu_ns.swap(now, Ordering::Relaxed);
             let used = u128::from(now.saturating_sub(before));
             let busy = used * 1_000 / passed.as_nanos().max(1);
@@ -429,6 +560,17 @@ impl Placed {
     /// The core's runtime.
     pub fn handle(&self) -> &Handle {
         self.cores.handle(self.index)
+    }
+
+    /// Counts the connection on another core from now on.
+    pub(crate) fn move_to(&mut self, index: usize) {
+        let loads = &self.cores.loads;
+        if let (Some(from), Some(to)) = (loads.get(self.index), loads.get(index)) {
+            from.connections.fetch_sub(1, Ordering::Relaxed);
+            to.connections.fetch_add(1, Ordering::Relaxed);
+            self.cores.moved.fetch_add(1, Ordering::Relaxed);
+            self.index = index;
+        }
     }
 }
 

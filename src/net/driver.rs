@@ -19,9 +19,10 @@ use crate::codec::ReasonCode;
 use crate::session::ProtocolError;
 
 use super::Shared;
+use super::balance::Weight;
 use super::cores::{Core, Placed, with_core};
 use super::serving::Serving;
-use super::transport::Transport;
+use super::transport::{Transport, Unregistered};
 use super::websocket::Violation;
 
 /// How long a closing connection may take to accept its last bytes.
@@ -125,7 +126,7 @@ pub(crate) enum Turn {
     Again,
 }
 
-/// The task of one connection.
+/// One connection.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     transport: Transport,
@@ -134,7 +135,19 @@ pub(crate) struct Driver {
     timer: Timer,
     closing: bool,
     attached: bool,
-    _placed: Placed,
+    placed: Placed,
+    weight: Weight,
+    /// The socket, while it is on its way to another core's runtime.
+    on_its_way: Option<Unregistered>,
+}
+
+/// What one poll of a connection comes to.
+enum Polled {
+    Pending,
+    /// It is over.
+    Over,
+    /// It goes on on this core.
+    Elsewhere(usize),
 }
 
 impl Driver {
@@ -153,33 +166,35 @@ impl Driver {
             timer: Timer::default(),
             closing: false,
             attached: false,
-            _placed: placed,
+            placed,
+            weight: Weight::default(),
+            on_its_way: None,
         }
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>, core: &mut Core) -> Poll<()> {
+    fn turn(&mut self, cx: &mut Context<'_>, core: &mut Core) -> Polled {
+        let now = super::now();
+        if let Some(socket) = self.on_its_way.take()
+            && let Err(error) = self.transport.attach(socket)
+        {
+            self.end(&error.into(), cx, core, now);
+            core.flush_effects(&self.shared.broker);
+            core.reset_output();
+            return Polled::Over;
+        }
         if !self.attached {
             self.session.set_core(core.index);
             self.session.mailbox.attach(cx.waker().clone());
             self.attached = true;
         }
-        let now = super::now();
-        let result = match &mut self.serving {
-            None => return self.close(cx, now),
-            Some(serving) => serving.turn(cx, core, &mut self.transport, &self.session, now),
+        let Some(serving) = &mut self.serving else {
+            return self.close(cx, now);
         };
-        let poll = match result {
-            Ok(Turn::Again) => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Ok(Turn::Wait) => {
-                let deadline = self.serving.as_ref().and_then(|serving| serving.deadline());
-                if self.timer.wait_until(deadline, now, cx) {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
+        let polled = match serving.turn(cx, core, &mut self.transport, &self.session, now) {
+            Ok(turn) => match core.worked(&mut self.weight, serving.take_units()) {
+                Some(index) => Polled::Elsewhere(index),
+                None => self.wait(turn, cx, now),
+            },
             Err(end) => {
                 self.end(&end, cx, core, now);
                 self.close(cx, now)
@@ -187,7 +202,52 @@ impl Driver {
         };
         core.flush_effects(&self.shared.broker);
         core.reset_output();
-        poll
+        polled
+    }
+
+    /// Has the task woken when there is something to do.
+    fn wait(&mut self, turn: Turn, cx: &mut Context<'_>, now: Instant) -> Polled {
+        let is_due = match turn {
+            Turn::Again => true,
+            Turn::Wait => {
+                let deadline = self.serving.as_ref().and_then(|serving| serving.deadline());
+                self.timer.wait_until(deadline, now, cx)
+            }
+        };
+        if is_due {
+            cx.waker().wake_by_ref();
+        }
+        Polled::Pending
+    }
+
+    /// Ends the task here; the connection goes on as a task of core `index`. Nothing is lost on the way:
+    /// whoever wakes the session meanwhile has put something into it, and the first turn there looks at
+    /// everything.
+    fn move_to(mut self, index: usize) {
+        let socket = match self.transport.detach() {
+            Ok(socket) => socket,
+            // The runtime would not let go of it, and nothing can be read any more.
+            Err(error) => return self.fail(error),
+        };
+        self.on_its_way = Some(socket);
+        self.timer = Timer::default();
+        self.attached = false;
+        self.weight.moved();
+        self.placed.move_to(index);
+        let handle = self.placed.handle().clone();
+        handle.spawn(Task(Some(self)));
+    }
+
+    #[cold]
+    fn fail(mut self, error: io::Error) {
+        with_core(|core| {
+            let now = super::now();
+            if let Some(serving) = self.serving.take() {
+                serving.end(&End::Socket(error), core, &self.session, now);
+            }
+            core.flush_effects(&self.shared.broker);
+            core.reset_output();
+        });
     }
 
     /// Ends the service: the session goes back to the broker before the last bytes are out,
@@ -205,36 +265,57 @@ impl Driver {
         self.closing = true;
     }
 
-    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn close(&mut self, cx: &mut Context<'_>, now: Instant) -> Polled {
         if !self.closing {
-            return Poll::Ready(());
+            return Polled::Over;
         }
         if self.transport.send(cx, &[]).is_err() {
-            return Poll::Ready(());
+            return Polled::Over;
         }
         if !self.transport.is_blocked() && self.transport.poll_shutdown(cx).is_ready() {
-            return Poll::Ready(());
+            return Polled::Over;
         }
         if self.timer.is_over(now) {
-            return Poll::Ready(());
+            return Polled::Over;
         }
         if self.timer.at.is_none_or(|at| at > now + LINGER) {
             self.timer.start(now + LINGER);
         }
         if self.timer.wait_until(self.timer.at, now, cx) {
-            return Poll::Ready(());
+            return Polled::Over;
         }
-        Poll::Pending
+        Polled::Pending
     }
 }
 
-impl Future for Driver {
+/// The task of one connection on one core.
+pub(crate) struct Task(Option<Driver>);
+
+impl Task {
+    pub(crate) fn new(driver: Driver) -> Self {
+        Self(Some(driver))
+    }
+}
+
+impl Future for Task {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
+        let driver = &mut self.get_mut().0;
         // A task is only ever spawned on a core; elsewhere there is nothing to serve it with.
-        with_core(|core| this.turn(cx, core)).unwrap_or(Poll::Ready(()))
+        let polled = driver
+            .as_mut()
+            .and_then(|driver| with_core(|core| driver.turn(cx, core)));
+        match polled {
+            Some(Polled::Pending) => return Poll::Pending,
+            Some(Polled::Elsewhere(index)) => {
+                if let Some(driver) = driver.take() {
+                    driver.move_to(index);
+                }
+            }
+            Some(Polled::Over) | None => {}
+        }
+        Poll::Ready(())
     }
 }
 

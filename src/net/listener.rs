@@ -16,6 +16,7 @@ use crate::policy::{AddressList, AddressPermit, DenyReason};
 use crate::session;
 
 use super::Shared;
+use super::driver::Task;
 use super::greet::{self, Arrival};
 use super::report;
 use super::transport::{Socket, Stream};
@@ -83,6 +84,36 @@ pub struct ListenerState {
 }
 
 impl ListenerState {
+    /// A listener that asks nobody for anything, without limits: for those who build a broker from its
+    /// parts ([`connection`]).
+    #[doc(hidden)]
+    pub fn bare() -> Self {
+        Self {
+            id: 0,
+            name: "bare".into(),
+            session: session::Settings::default(),
+            codec_limits: codec::Limits::default(),
+            greet_limits: codec::Limits::default(),
+            websocket: None,
+            tls: None,
+            authenticator: Arc::new(Authenticator::open()),
+            mount_point: "".into(),
+            max_connections: None,
+            max_subscriptions: 1_000,
+            message_size_limit: 0,
+            disconnect_denied_mqtt3: false,
+            disconnect_denied_mqtt31_subscribe: false,
+            use_username_as_client_id: false,
+            allowed_addresses: None,
+            denied_addresses: None,
+            client_id_from: None,
+            connect_timeout: Duration::from_secs(30),
+            packet_timeout: None,
+            nodelay: true,
+            queue_overflow: crate::broker::QueueOverflow::RejectNew,
+        }
+    }
+
     /// Whether the address may connect here, by the lists of addresses.
     pub(crate) fn takes_address(&self, address: IpAddr) -> bool {
         let holds =
@@ -323,7 +354,7 @@ fn admit(shared: &Arc<Shared>, listener: &Arc<Listener>, socket: Socket, peer: S
 /// A connection's first task, and the one it becomes: what the greeting needed is freed with it.
 async fn live(arrival: Arrival, socket: Socket) {
     if let Some(driver) = greet::greet(arrival, socket).await {
-        tokio::spawn(driver);
+        tokio::spawn(Task::new(driver));
     }
 }
 
@@ -339,7 +370,7 @@ pub fn connection(
     let (arrival, socket) = judge(shared, listener, Socket::Other(stream), peer)?;
     Some(async move {
         if let Some(driver) = greet::greet(arrival, socket).await {
-            driver.await;
+            Task::new(driver).await;
         }
     })
 }

@@ -7,6 +7,7 @@ pub mod exporter;
 pub mod listener;
 pub mod tls;
 
+mod balance;
 mod claim;
 mod cores;
 mod driver;
@@ -36,6 +37,7 @@ use crate::audit::{Auditor, Traffic};
 use crate::broker::{Broker, Effects, Signal};
 use crate::policy::{Admission, BudgetSettings, DenyReason};
 
+pub use balance::Placement;
 pub use cores::Cores;
 pub use sentry::{Sentry, SentrySettings};
 pub use transport::Stream;

@@ -45,6 +45,7 @@ pub(crate) struct Serving {
     pub(super) throttled: Option<Throttled>,
     pub(super) crowded: Option<(Arc<Session>, Instant)>,
     pub(super) delta: TrafficDelta,
+    units: u32,
     codec_limits: codec::Limits,
     /// Since when the packet at the front of `partial` is not complete although it could be.
     incomplete_since: Option<Instant>,
@@ -96,6 +97,7 @@ impl Serving {
             throttled: None,
             crowded: None,
             delta: TrafficDelta::default(),
+            units: 0,
             incomplete_since: None,
             connected_at: now,
             proof_looked_at,
@@ -633,6 +635,11 @@ impl Serving {
         self.delta.dropped_denied += dropped as u64;
     }
 
+    /// What the last turn came to: itself and its messages.
+    pub(super) fn take_units(&mut self) -> u32 {
+        std::mem::take(&mut self.units)
+    }
+
     fn flush_counters(&mut self, core: &Core) {
         let tally = self.connection.take_tally();
         for (total, sent) in self.delta.sent.iter_mut().zip(tally.sent) {
@@ -640,6 +647,8 @@ impl Serving {
         }
         self.delta.dropped_expired += tally.expired;
         self.delta.dropped_too_large += tally.too_large;
+        let messages: u64 = self.delta.sent.iter().chain(&self.delta.received).sum();
+        self.units = u32::try_from(messages + 1).unwrap_or(u32::MAX);
         self.shared
             .traffic
             .add(usize::from(core.index), &std::mem::take(&mut self.delta));

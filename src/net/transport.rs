@@ -185,6 +185,19 @@ impl Transport {
         }
     }
 
+    /// Takes the socket off this thread's runtime, so that [`Transport::attach`] can make it known to
+    /// another's. Until then there is nothing to read and nothing to write to.
+    pub(crate) fn detach(&mut self) -> io::Result<Unregistered> {
+        let nothing = Socket::Other(Box::new(tokio::io::empty()));
+        std::mem::replace(&mut self.socket, nothing).into_unregistered()
+    }
+
+    /// Gives it back its socket.
+    pub(crate) fn attach(&mut self, socket: Unregistered) -> io::Result<()> {
+        self.socket = socket.register()?;
+        Ok(())
+    }
+
     /// From here on MQTT comes and goes in WebSocket frames.
     pub(crate) fn with_websocket(mut self, websocket: WebSocket) -> Self {
         self.websocket = Some(Box::new(websocket));

@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use portcullis::audit::{Auditor, Journal, JournalTarget, Metrics, Traffic};
 use portcullis::auth::Authenticator;
 use portcullis::broker::{Broker, Effects, Settings, Signal};
-use portcullis::codec::Limits;
 use portcullis::net::listener::{Listener, ListenerState, connection};
 use portcullis::net::{Cores, Sentry, SentrySettings, Shared};
 use portcullis::policy::acl::AclFile;
@@ -121,28 +120,11 @@ fn start(operator: &Operator, store: Option<&Kept>) -> (Arc<Shared>, Arc<Listene
         Cores::here(),
     );
     let listener = Listener::new(ListenerState {
-        id: 0,
         name: "sim".into(),
         session: operator.session.clone(),
-        codec_limits: Limits::default(),
-        greet_limits: Limits::default(),
-        tls: None,
-        authenticator: Arc::new(Authenticator::open()),
-        mount_point: "".into(),
-        max_connections: None,
         max_subscriptions: operator.max_subscriptions,
-        message_size_limit: 0,
-        disconnect_denied_mqtt3: false,
-        disconnect_denied_mqtt31_subscribe: false,
-        use_username_as_client_id: false,
-        allowed_addresses: None,
-        denied_addresses: None,
-        client_id_from: None,
-        connect_timeout: Duration::from_secs(30),
-        websocket: None,
-        packet_timeout: None,
         nodelay: false,
-        queue_overflow: portcullis::broker::QueueOverflow::RejectNew,
+        ..ListenerState::bare()
     });
     shared.add_listener(Arc::clone(&listener));
     (shared, listener)

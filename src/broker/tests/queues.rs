@@ -181,6 +181,18 @@ fn between_two_turns_of_a_client_that_takes_there_is_a_bound_as_well() {
     assert!(!reader.session.mailbox.is_crowded());
 }
 
+#[test]
+fn a_client_that_takes_is_never_kept_less_than_one_that_is_away() {
+    let many = 70_000;
+    for (messages, dropped) in [(many, 0), (many - 1, 1), (0, 0)] {
+        let mut world = bounded(messages, 64 << 20, false);
+        let (mut writer, mut reader) = clients(&mut world);
+        assert_eq!(publish(&mut world, &mut writer, many), dropped as u64);
+        assert_eq!(reader.session.mailbox.queued().0, many - dropped);
+        world.received(&mut reader);
+    }
+}
+
 #[derive(Default)]
 struct Counter(AtomicUsize);
 

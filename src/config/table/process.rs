@@ -6,6 +6,7 @@ use crate::config::lexer::Line;
 use crate::config::settings::Settings;
 use crate::config::table::limits::seconds;
 use crate::config::value::{Value, ValueError, size, text};
+use crate::net::Placement;
 
 pub(super) static DIRECTIVES: &[Directive] = &[
     Directive::structure("include_dir", Scope::Global, "DIRECTORY", Structure::IncludeDir)
@@ -49,6 +50,17 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .default("0")
     .reload(Reload::NeedsRestart)
     .meaning("Network threads; 0 is one per processor."),
+    Directive::global("connection_placement", "pack|spread", Value::Choice(&["pack", "spread"], |settings, index| {
+        settings.process.placement = if index == 0 { Placement::Pack } else { Placement::Spread };
+    }))
+    .own()
+    .section(Section::Process)
+    .default("pack")
+    .reload(Reload::NeedsRestart)
+    .meaning(
+        "`pack` serves clients by as few network threads as their traffic needs, and moves connections when \
+         that changes; `spread` uses all threads alike.",
+    ),
     Directive::global("shutdown_timeout", "SECONDS", Value::Int(0..=3600, |settings, value| {
         settings.process.shutdown_timeout = seconds(value);
     }))
