@@ -145,12 +145,19 @@ impl Contender {
                 "max_connections_per_ip 0".to_owned(),
                 "connect_rate_per_ip 0".to_owned(),
                 "global_max_connections -1".to_owned(),
+                "max_retained_messages 2000000".to_owned(),
+                "max_retained_bytes 2000000000".to_owned(),
+                "memory_limit 4000000000".to_owned(),
             ]);
         }
         lines.push(format!("listener {port} 127.0.0.1"));
         if row.tls {
             lines.push(format!("certfile {}", material.certificate.display()));
             lines.push(format!("keyfile {}", material.key.display()));
+            if row.mutual {
+                lines.push(format!("cafile {}", material.ca.display()));
+                lines.push("require_certificate true".to_owned());
+            }
         }
         lines.push(format!("allow_anonymous {}", !row.users));
         if row.users {

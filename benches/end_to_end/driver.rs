@@ -8,8 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::Options;
 use crate::broker::Contender;
-use crate::job::{Job, Outcome};
+use crate::job::{Job, Load, Outcome};
 use crate::material::Material;
+use crate::page;
 use crate::report::{Report, Run};
 use crate::rows::{self, Row};
 
@@ -21,6 +22,9 @@ struct Lengths {
 }
 
 pub(crate) fn run(options: &Options) -> io::Result<()> {
+    if let Some(directory) = &options.page {
+        return page::write(Path::new("benches/results"), directory);
+    }
     let chosen = choose(options)?;
     if options.list {
         for row in &chosen {
@@ -38,7 +42,15 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
         let row = if options.smoke { row.smoke() } else { *row };
         for round in 0..lengths.rounds {
             for broker in &brokers {
-                let (outcome, start_ms) = one(&row, broker, &material, directory.path(), &lengths)?;
+                let syscalls = options.syscalls && round == 0;
+                let (outcome, start_ms) = one(
+                    &row,
+                    broker,
+                    &material,
+                    directory.path(),
+                    &lengths,
+                    syscalls,
+                )?;
                 report.add(Run::new(&row, broker, round, start_ms, outcome));
             }
         }
@@ -51,7 +63,11 @@ pub(crate) fn run(options: &Options) -> io::Result<()> {
 }
 
 fn choose(options: &Options) -> io::Result<Vec<Row>> {
-    let all = rows::all();
+    let all = if options.curves {
+        rows::curves()
+    } else {
+        rows::all()
+    };
     if options.rows.is_empty() {
         return Ok(all);
     }
@@ -110,14 +126,23 @@ fn one(
     material: &Material,
     directory: &Path,
     lengths: &Lengths,
+    syscalls: bool,
 ) -> io::Result<(Outcome, f64)> {
     let running = broker.start(row, material, directory)?;
+    if matches!(row.load, Load::Start) {
+        return Ok((Outcome::default(), running.start_ms));
+    }
     let job = Job {
         load: row.load,
         port: running.port,
         ca_file: row.tls.then(|| material.ca.clone()),
         hybrid: row.hybrid,
         users: row.users,
+        identity: row.mutual.then(|| {
+            let certificate = material.client_certificate.clone();
+            (certificate, material.client_key.clone())
+        }),
+        syscalls,
         broker_pid: running.pid(),
         warm_up_ms: lengths.warm_up_ms,
         measure_ms: lengths.measure_ms,

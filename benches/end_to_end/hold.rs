@@ -10,7 +10,7 @@ use crate::job::{Job, Outcome};
 use crate::link::{Opened, Opener};
 use crate::load::Reading;
 use crate::process::Sample;
-use crate::wire::PublishTemplate;
+use crate::wire::{PublishTemplate, Stamp};
 
 /// Opens connections, waits, and reads what the broker's memory has grown by.
 pub(crate) fn idle(job: &Job, connections: usize) -> io::Result<Outcome> {
@@ -55,9 +55,13 @@ fn grown(
     let settle = Duration::from_millis(job.measure_ms.min(2000));
     thread::sleep(settle);
     let before = Sample::of(job.broker_pid)?;
-    let held = work()?;
+    let mut held = work()?;
     thread::sleep(settle);
     let after = Sample::of(job.broker_pid)?;
+    let matching = match held.first_mut() {
+        Some(publisher) => Some(matching(job, publisher)?),
+        None => None,
+    };
     drop(held);
     Ok(Outcome {
         delivered: count as u64,
@@ -66,8 +70,73 @@ fn grown(
         broker_rss_kib: after.rss_kib,
         broker_peak_kib: after.peak_kib,
         rss_growth_kib: Some(after.rss_kib as i64 - before.rss_kib as i64),
+        making_cpu_us: Some((after.cpu_ns - before.cpu_ns) as f64 / 1000.0 / count as f64),
+        matching_cpu_us: matching,
         ..Outcome::default()
     })
+}
+
+/// What it costs to find out that nobody wants a message: as many topics as no cache holds.
+fn matching(job: &Job, publisher: &mut Opened) -> io::Result<f64> {
+    const MESSAGES: usize = 50_000;
+    let before = Sample::of(job.broker_pid)?;
+    let stamp = Stamp {
+        stream: 0,
+        sequence: 0,
+        sent_ns: 0,
+    };
+    let mut packets = Vec::new();
+    for number in 0..MESSAGES {
+        let (site, device) = (number % 100, number / 100);
+        let topic = format!("site/{site}/device/{device}/nobody");
+        PublishTemplate::new(&topic, 0, 64).append(&mut packets, 0, &stamp);
+        if packets.len() > 64 * 1024 {
+            publisher.publish_all(&packets)?;
+            packets.clear();
+        }
+    }
+    publisher.publish_all(&packets)?;
+    // Answered when everything before it was taken.
+    publisher.publish_acked(&PublishTemplate::new("site/nobody", 1, 64))?;
+    let after = Sample::of(job.broker_pid)?;
+    Ok((after.cpu_ns - before.cpu_ns) as f64 / 1000.0 / MESSAGES as f64)
+}
+
+/// Publishes retained messages, then lets one subscriber take them all: what is counted is the taking.
+pub(crate) fn retained(job: &Job, topics: usize) -> io::Result<Outcome> {
+    let opener = Opener::new(job)?;
+    let mut stored = grown(job, topics, || {
+        let mut publisher = opener.open(0)?;
+        let stamp = Stamp {
+            stream: 0,
+            sequence: 0,
+            sent_ns: 0,
+        };
+        let mut packets = Vec::new();
+        for number in 0..topics {
+            let (site, device) = (number % 1_000, number / 1_000);
+            let topic = format!("site/{site}/device/{device}/state");
+            PublishTemplate::retained(&topic, 64).append(&mut packets, 0, &stamp);
+            if packets.len() > 64 * 1024 {
+                publisher.publish_all(&packets)?;
+                packets.clear();
+            }
+        }
+        publisher.publish_all(&packets)?;
+        publisher.publish_acked(&PublishTemplate::new("site/nobody", 1, 64))?;
+        Ok(vec![publisher])
+    })?;
+    let mut taker = opener.open(1)?;
+    let before = Reading::with_count(job.broker_pid, 0)?;
+    // Its SUBACK may come behind the first messages.
+    taker.publish_all(&crate::wire::subscribe(1, &["#".to_owned()], 0))?;
+    taker.receive(topics)?;
+    let taken = Reading::with_count(job.broker_pid, topics as u64)?.since(&before);
+    stored.broker_cpu_s = taken.broker_cpu_s;
+    stored.broker_context_switches = taken.broker_context_switches;
+    stored.generator_cpu_s = taken.generator_cpu_s;
+    stored.window_s = taken.window_s;
+    Ok(stored)
 }
 
 /// Opens connections, then subscribes each of them to filters of its own.

@@ -15,6 +15,10 @@ pub(crate) struct Job {
     pub(crate) hybrid: bool,
     /// Log in as the users of the generated password file.
     pub(crate) users: bool,
+    /// Certificate and key to show the broker, if the row asks for them.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// Count the broker's system calls for a while behind the measured window.
+    pub(crate) syscalls: bool,
     pub(crate) broker_pid: u32,
     pub(crate) warm_up_ms: u64,
     pub(crate) measure_ms: u64,
@@ -41,6 +45,12 @@ pub(crate) enum Load {
     Connects {
         threads: usize,
     },
+    /// Retained messages of 64 bytes, then one subscriber who takes them all.
+    Retained {
+        topics: usize,
+    },
+    /// The broker is started and takes a connection; there is no generator.
+    Start,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -99,6 +109,12 @@ pub(crate) struct Outcome {
     pub(crate) latency_us: Option<Latency>,
     /// Growth of the broker's resident memory by what is held.
     pub(crate) rss_growth_kib: Option<i64>,
+    /// CPU of the broker for making each thing that is held.
+    pub(crate) making_cpu_us: Option<f64>,
+    /// CPU of the broker for each message that nobody gets, while all of them are held.
+    pub(crate) matching_cpu_us: Option<f64>,
+    /// System calls of the broker for each delivery.
+    pub(crate) syscalls_each: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::job::Job;
@@ -31,7 +31,7 @@ impl Opener {
         let tls = job
             .ca_file
             .as_deref()
-            .map(|file| client_config(file, job.hybrid))
+            .map(|file| client_config(file, job))
             .transpose()?;
         Ok(Self {
             address: (Ipv4Addr::LOCALHOST, job.port).into(),
@@ -82,12 +82,12 @@ impl Opener {
     }
 }
 
-fn client_config(ca_file: &Path, hybrid: bool) -> io::Result<Arc<ClientConfig>> {
+fn client_config(ca_file: &Path, job: &Job) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let pem = fs::read(ca_file)?;
     let certificate = CertificateDer::from_pem_slice(&pem).map_err(io::Error::other)?;
     roots.add(certificate).map_err(io::Error::other)?;
-    let provider = if hybrid {
+    let provider = if job.hybrid {
         aws_lc_rs::default_provider()
     } else {
         CryptoProvider {
@@ -95,11 +95,20 @@ fn client_config(ca_file: &Path, hybrid: bool) -> io::Result<Arc<ClientConfig>> 
             ..aws_lc_rs::default_provider()
         }
     };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match &job.identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let certificate = CertificateDer::from_pem_file(certificate);
+            let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+            config
+                .with_client_auth_cert(vec![certificate.map_err(io::Error::other)?], key)
+                .map_err(io::Error::other)?
+        }
+    };
     // Every handshake is a full one, so that it counts the same for each broker.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
@@ -137,6 +146,32 @@ impl Opened {
         let puback = self.read_packet()?;
         if puback != [wire::PUBACK << 4, 2, 0, 1] {
             return Err(io::Error::other(format!("PUBACK {puback:?}")));
+        }
+        Ok(())
+    }
+
+    /// Publishes without waiting for anything.
+    pub(crate) fn publish_all(&mut self, packets: &[u8]) -> io::Result<()> {
+        self.write_all(packets)
+    }
+
+    /// Reads until so many messages have come; of a plain connection.
+    pub(crate) fn receive(&mut self, count: usize) -> io::Result<()> {
+        let mut buffer = vec![0; 256 * 1024];
+        let (mut filled, mut received) = (0, 0);
+        while received < count {
+            let read_bytes = self.stream.read(&mut buffer[filled..])?;
+            if read_bytes == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            filled += read_bytes;
+            let mut at = 0;
+            while let Some(frame) = Frame::split(&buffer[at..filled])? {
+                received += usize::from(frame.kind() == wire::PUBLISH);
+                at += frame.whole_bytes;
+            }
+            buffer.copy_within(at..filled, 0);
+            filled -= at;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
+use crate::calls;
 use crate::job::{Job, Latency, Messages, Outcome, Pace, Shape};
 use crate::link::{Link, Opener};
 use crate::pacer::{Pacer, Running};
@@ -37,6 +38,16 @@ pub(crate) fn run(job: &Job, load: &Messages) -> io::Result<Outcome> {
     let before = Reading::now(job, &generator)?;
     generator.run_until(warm + Duration::from_millis(job.measure_ms))?;
     let after = Reading::now(job, &generator)?;
+    let syscalls_each = if job.syscalls {
+        let watched = Duration::from_millis(job.measure_ms.min(1_000));
+        calls::for_each(job.broker_pid, || {
+            let before = generator.delivered;
+            generator.run_until(Instant::now() + watched)?;
+            Ok(generator.delivered - before)
+        })?
+    } else {
+        None
+    };
 
     generator.sending = false;
     let paced_expected = pacer.map(Running::stop).transpose()?;
@@ -52,6 +63,7 @@ pub(crate) fn run(job: &Job, load: &Messages) -> io::Result<Outcome> {
     outcome.delivered = generator.delivered;
     outcome.expected = expected;
     outcome.latency_us = generator.latency();
+    outcome.syscalls_each = syscalls_each;
     Ok(outcome)
 }
 

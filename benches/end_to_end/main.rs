@@ -13,6 +13,7 @@
 )]
 
 mod broker;
+mod calls;
 mod driver;
 mod hold;
 mod job;
@@ -20,7 +21,9 @@ mod link;
 mod load;
 mod material;
 mod pacer;
+mod page;
 mod plan;
+mod plot;
 mod process;
 mod report;
 mod rows;
@@ -60,6 +63,15 @@ pub(crate) struct Options {
     /// Where the raw results go.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The curves over size instead of the rows.
+    #[arg(long)]
+    curves: bool,
+    /// Count system calls as well (needs strace).
+    #[arg(long)]
+    syscalls: bool,
+    /// Write tables and plots of these raw results into DIRECTORY instead of running anything.
+    #[arg(long, value_name = "DIRECTORY", num_args = 0..=1, default_missing_value = "docs")]
+    page: Option<PathBuf>,
     /// List the rows.
     #[arg(long)]
     list: bool,
@@ -100,6 +112,8 @@ fn generate(job: &str) -> io::Result<()> {
         } => hold::subscriptions(&job, *connections, *of_each)?,
         Load::Queued { sessions, for_each } => hold::queued(&job, *sessions, *for_each)?,
         Load::Connects { threads } => hold::connects(&job, *threads)?,
+        Load::Retained { topics } => hold::retained(&job, *topics)?,
+        Load::Start => Outcome::default(),
     };
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())

@@ -10,7 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::stat::{Mode, umask};
 use pbkdf2::pbkdf2_hmac_array;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair,
+};
 use sha2::Sha512;
 
 const USERS: usize = 1000;
@@ -23,6 +26,8 @@ pub(crate) struct Material {
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    pub(crate) client_certificate: PathBuf,
+    pub(crate) client_key: PathBuf,
     pub(crate) passwords: PathBuf,
     pub(crate) acl: PathBuf,
 }
@@ -40,6 +45,8 @@ impl Material {
             ca: file("ca.crt", &pem.ca)?,
             certificate: file("server.crt", &pem.certificate)?,
             key: file("server.key", &pem.key)?,
+            client_certificate: file("client.crt", &pem.client_certificate)?,
+            client_key: file("client.key", &pem.client_key)?,
             passwords: file("passwords", &passwords())?,
             acl: file("acl", &acl())?,
         })
@@ -50,6 +57,8 @@ struct Pem {
     ca: String,
     certificate: String,
     key: String,
+    client_certificate: String,
+    client_key: String,
 }
 
 impl Pem {
@@ -60,7 +69,14 @@ impl Pem {
         let key = KeyPair::generate()?;
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let certificate = CertificateParams::new(names)?.signed_by(&key, &ca)?;
+        let client_key = KeyPair::generate()?;
+        let mut client = CertificateParams::new(Vec::new())?;
+        client.distinguished_name.push(DnType::CommonName, "bench");
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client = client.signed_by(&client_key, &ca)?;
         Ok(Self {
+            client_certificate: client.pem(),
+            client_key: client_key.serialize_pem(),
             ca: ca.pem(),
             certificate: certificate.pem(),
             key: key.serialize_pem(),

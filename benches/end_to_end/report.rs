@@ -5,37 +5,37 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::broker::Contender;
 use crate::job::{Load, Outcome};
 use crate::rows::{Goal, Row};
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(crate) struct Report {
-    date: String,
-    machine: String,
-    brokers: Vec<Named>,
-    command: String,
-    runs: Vec<Run>,
+    pub(crate) date: String,
+    pub(crate) machine: String,
+    pub(crate) brokers: Vec<Named>,
+    pub(crate) command: String,
+    pub(crate) runs: Vec<Run>,
 }
 
-#[derive(Serialize)]
-struct Named {
-    name: String,
-    version: String,
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) version: String,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 pub(crate) struct Run {
-    row: &'static str,
-    broker: String,
+    pub(crate) row: String,
+    pub(crate) broker: String,
     round: usize,
     start_ms: f64,
     /// What the row is about: microseconds of CPU for each delivery, KiB for each connection, bytes for
     /// each subscription or queued message, or connections for each second of CPU.
-    figure: f64,
-    outcome: Outcome,
+    pub(crate) figure: f64,
+    pub(crate) outcome: Outcome,
 }
 
 impl Run {
@@ -48,7 +48,8 @@ impl Run {
     ) -> Self {
         let counted = outcome.counted.max(1) as f64;
         let figure = match row.load {
-            Load::Messages(_) => outcome.broker_cpu_s * 1e6 / counted,
+            Load::Messages(_) | Load::Retained { .. } => outcome.broker_cpu_s * 1e6 / counted,
+            Load::Start => start_ms,
             Load::Idle { .. } => outcome.rss_growth_kib.unwrap_or_default() as f64 / counted,
             Load::Subscriptions { .. } | Load::Queued { .. } => {
                 outcome.rss_growth_kib.unwrap_or_default() as f64 * 1024.0 / counted
@@ -56,7 +57,7 @@ impl Run {
             Load::Connects { .. } => counted / outcome.broker_cpu_s.max(1e-9),
         };
         Self {
-            row: row.name,
+            row: row.name.to_owned(),
             broker: broker.name.clone(),
             round,
             start_ms,
@@ -93,12 +94,22 @@ impl Report {
 
     /// The median of a row's rounds.
     fn median(&self, row: &Row, broker: &str) -> Option<f64> {
+        self.median_of(row.name, broker, |run| Some(run.figure))
+    }
+
+    /// The median of something that the runs of a row have.
+    pub(crate) fn median_of(
+        &self,
+        row: &str,
+        broker: &str,
+        of: impl Fn(&Run) -> Option<f64>,
+    ) -> Option<f64> {
         let mut figures: Vec<f64> = self
             .runs
             .iter()
-            .filter(|run| run.row == row.name && run.broker == broker)
+            .filter(|run| run.row == row && run.broker == broker)
             .filter(|run| run.outcome.void.is_none())
-            .map(|run| run.figure)
+            .filter_map(of)
             .collect();
         figures.sort_by(f64::total_cmp);
         figures.get(figures.len() / 2).copied()
@@ -112,6 +123,7 @@ impl Report {
             Goal::Kib(kib) => ("KiB", format!("<= {kib} KiB")),
             Goal::Bytes(bytes) => ("B", format!("<= {bytes} B")),
             Goal::ConnectsTimes(times) => ("/s", format!(">= {times}")),
+            Goal::Ms(ms) => ("ms", format!("<= {ms} ms")),
         };
         for name in names {
             let peer = self.median(row, name);

@@ -16,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) tls: bool,
     pub(crate) hybrid: bool,
     pub(crate) users: bool,
+    /// Clients show certificates.
+    pub(crate) mutual: bool,
     pub(crate) goal: Goal,
 }
 
@@ -29,6 +31,8 @@ pub(crate) enum Goal {
     Bytes(f64),
     /// Connections per CPU second at least so many times mosquitto's.
     ConnectsTimes(f64),
+    /// Milliseconds.
+    Ms(f64),
 }
 
 impl Row {
@@ -40,6 +44,7 @@ impl Row {
             tls: false,
             hybrid: true,
             users: false,
+            mutual: false,
             goal: Goal::CpuTimes(times),
         }
     }
@@ -52,6 +57,7 @@ impl Row {
             tls: false,
             hybrid: false,
             users: false,
+            mutual: false,
             goal,
         }
     }
@@ -76,6 +82,10 @@ impl Row {
                 for_each: for_each / 10,
             },
             Load::Connects { .. } => Load::Connects { threads: 2 },
+            Load::Retained { topics } => Load::Retained {
+                topics: topics / 100,
+            },
+            Load::Start => Load::Start,
         };
         Self { load, ..self }
     }
@@ -197,6 +207,12 @@ pub(crate) fn all() -> Vec<Row> {
             kept(paced(1, 500)),
         ),
         message(
+            "payload-1mib",
+            "4 pairs, QoS 0, payloads of 1 MiB (for each MiB)",
+            0.68,
+            saturating(Shape::Pairs(4), 0, 1 << 20, 2),
+        ),
+        message(
             "ping-pong",
             "one pair, one message at a time",
             1.0,
@@ -237,6 +253,12 @@ pub(crate) fn all() -> Vec<Row> {
             Goal::Bytes(500.0),
         ),
         Row::held(
+            "retained-drain",
+            "100,000 retained messages taken by one `#`",
+            Load::Retained { topics: 100_000 },
+            Goal::CpuTimes(0.20),
+        ),
+        Row::held(
             "connects",
             "connect and disconnect, per broker CPU second",
             Load::Connects { threads: 8 },
@@ -250,6 +272,22 @@ pub(crate) fn all() -> Vec<Row> {
         )
         .tls(),
         Row {
+            mutual: true,
+            ..Row::held(
+                "connects-mutual",
+                "the same, with a client certificate",
+                Load::Connects { threads: 8 },
+                Goal::ConnectsTimes(3.5),
+            )
+            .tls()
+        },
+        Row::held(
+            "start",
+            "from start to the first connection",
+            Load::Start,
+            Goal::Ms(15.0),
+        ),
+        Row {
             hybrid: true,
             ..Row::held(
                 "connects-hybrid",
@@ -259,6 +297,50 @@ pub(crate) fn all() -> Vec<Row> {
             )
             .tls()
         },
+    ]
+}
+
+/// What grows, and the sizes at which it is looked at; the last of connections is what one process may
+/// have of descriptors here.
+pub(crate) fn curves() -> Vec<Row> {
+    let idle = |name, connections| {
+        let title = "resident KiB for each idle connection";
+        Row::held(name, title, Load::Idle { connections }, Goal::Kib(3.8))
+    };
+    let idle_tls = |name, connections| {
+        let title = "resident KiB for each idle connection with TLS";
+        Row::held(name, title, Load::Idle { connections }, Goal::Kib(10.0)).tls()
+    };
+    let subscriptions = |name, connections, of_each| {
+        let title = "resident bytes for each subscription";
+        let load = Load::Subscriptions {
+            connections,
+            of_each,
+        };
+        Row::held(name, title, load, Goal::Bytes(1_300.0))
+    };
+    let retained = |name, topics| {
+        let title = "CPU to hand over each of the retained messages";
+        let load = Load::Retained { topics };
+        Row::held(name, title, load, Goal::CpuTimes(0.20))
+    };
+    vec![
+        idle("idle@1000", 1_000),
+        idle("idle@3000", 3_000),
+        idle("idle@9000", 9_000),
+        idle("idle@18000", 18_000),
+        idle_tls("idle-tls@1000", 1_000),
+        idle_tls("idle-tls@3000", 3_000),
+        idle_tls("idle-tls@9000", 9_000),
+        idle_tls("idle-tls@18000", 18_000),
+        subscriptions("subscriptions@1000", 10, 100),
+        subscriptions("subscriptions@10000", 10, 1_000),
+        subscriptions("subscriptions@100000", 100, 1_000),
+        subscriptions("subscriptions@1000000", 1_000, 1_000),
+        retained("retained@1000", 1_000),
+        retained("retained@10000", 10_000),
+        retained("retained@100000", 100_000),
+        retained("retained@1000000", 1_000_000),
     ]
 }
 

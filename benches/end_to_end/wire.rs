@@ -67,6 +67,15 @@ pub(crate) struct PublishTemplate {
 
 impl PublishTemplate {
     pub(crate) fn new(topic: &str, qos: u8, payload_bytes: usize) -> Self {
+        Self::with_flags(topic, qos, payload_bytes, 0)
+    }
+
+    /// QoS 0 with RETAIN.
+    pub(crate) fn retained(topic: &str, payload_bytes: usize) -> Self {
+        Self::with_flags(topic, 0, payload_bytes, 1)
+    }
+
+    fn with_flags(topic: &str, qos: u8, payload_bytes: usize, retain: u8) -> Self {
         let mut body = Vec::new();
         push_text(&mut body, topic);
         let id_offset = body.len();
@@ -75,7 +84,7 @@ impl PublishTemplate {
         }
         let payload_offset = body.len();
         body.resize(payload_offset + payload_bytes.max(STAMP_BYTES), b'x');
-        let bytes = packet(0x30 | qos << 1, &body);
+        let bytes = packet(0x30 | qos << 1 | retain, &body);
         let header = bytes.len() - body.len();
         Self {
             packet_id_at: (qos > 0).then_some(header + id_offset),
