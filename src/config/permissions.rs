@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::config::changes::Owner;
 use crate::config::settings::Settings;
 use crate::config::{Diagnostic, FindingKind, HardenedFinding, Located, SecurityProfile};
 
@@ -21,6 +22,8 @@ pub enum SensitiveFile {
     PasswordFile,
     /// An ACL file: nobody but owner and group may write it.
     AclFile,
+    /// The directory of the store: messages and who subscribes to what, for nobody but the owner.
+    Store,
 }
 
 /// What is wrong with a file's permissions.
@@ -28,6 +31,11 @@ pub enum SensitiveFile {
 pub enum Exposure {
     /// Group or world has some permission on a secret.
     GroupOrWorld {
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Group or world has some permission on a directory of secrets.
+    OpenDirectory {
         /// Permission bits.
         mode: u32,
     },
@@ -47,7 +55,7 @@ impl Exposure {
     /// The finding it is in the compatible profile.
     pub fn kind(self) -> FindingKind {
         match self {
-            Self::GroupOrWorld { .. } => FindingKind::SecretReadable,
+            Self::GroupOrWorld { .. } | Self::OpenDirectory { .. } => FindingKind::SecretReadable,
             Self::WorldWritable { .. } => FindingKind::AclWritable,
             Self::ForeignOwner { .. } => FindingKind::ForeignOwner,
         }
@@ -59,6 +67,9 @@ impl fmt::Display for Exposure {
         match self {
             Self::GroupOrWorld { mode } => {
                 write!(f, "group or world can read or change it (mode {mode:04o})")
+            }
+            Self::OpenDirectory { mode } => {
+                write!(f, "group or world can look into it (mode {mode:04o})")
             }
             Self::WorldWritable { mode } => write!(f, "world can write it (mode {mode:04o})"),
             Self::ForeignOwner { uid } => {
@@ -88,6 +99,7 @@ fn judge(mode: u32, owner: u32, me: u32, kind: SensitiveFile) -> Option<Exposure
         SensitiveFile::PrivateKey | SensitiveFile::PasswordFile if mode & 0o077 != 0 => {
             Some(Exposure::GroupOrWorld { mode })
         }
+        SensitiveFile::Store if mode & 0o077 != 0 => Some(Exposure::OpenDirectory { mode }),
         SensitiveFile::AclFile if mode & 0o002 != 0 => Some(Exposure::WorldWritable { mode }),
         // Root has yet to become the account the files belong to.
         _ if owner != 0 && owner != me && me != 0 => Some(Exposure::ForeignOwner { uid: owner }),
@@ -123,6 +135,12 @@ impl Settings {
                 }
             }
         }
+        if let Some(store) = self.persistence.store()
+            && let Some(entry) = self.written.entry(Owner::Global, "persistence")
+        {
+            let directory = Located::new(store.directory, entry.origin.clone());
+            files.push((directory, SensitiveFile::Store));
+        }
         let mut diagnostics = Vec::new();
         for (file, kind) in files {
             if let Ok(Some(exposure)) = check(&file.value, kind) {
@@ -141,6 +159,7 @@ impl Settings {
         let message = format!("{path}: {exposure}");
         let remedy = match exposure {
             Exposure::GroupOrWorld { .. } => format!("chmod 600 {path}"),
+            Exposure::OpenDirectory { .. } => format!("chmod 700 {path}"),
             Exposure::WorldWritable { .. } => format!("chmod o-w {path}"),
             Exposure::ForeignOwner { .. } => {
                 format!("chown {path} to the account of the broker, or to root")

@@ -99,7 +99,7 @@ findings! {
     StoreNotSynced, "store_not_synced", "a power cut takes what was acknowledged";
     GuardNotStrict, "guard_not_strict", "subscriptions are not proved to lie inside the grants";
     TokenWithoutAudience, "token_without_audience", "tokens that were issued for other services are taken";
-    SecretReadable, "secret_readable", "a key or password file is readable by group or world";
+    SecretReadable, "secret_readable", "a key, a password file or the store is readable by group or world";
     AclWritable, "acl_writable", "an ACL file is writable by others";
     ForeignOwner, "foreign_owner", "a sensitive file belongs to another account";
 }

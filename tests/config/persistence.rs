@@ -116,3 +116,38 @@ fn what_a_reload_cannot_change_is_named() {
     assert_eq!(changes[0].directive, "store_sync");
     assert_eq!(changes[0].effect, portcullis::config::Reload::NeedsRestart);
 }
+
+#[test]
+fn a_store_that_others_can_look_into_is_refused_or_in_compatible_told_with_what_to_do() {
+    use std::fs::{Permissions, create_dir, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let conf = format!("{KEPT}persistence_location {}\n", dir.path().display());
+    let told = |text: &str| -> Vec<String> {
+        let mut settings = settings(text);
+        let told = settings.check_permissions();
+        told.iter().map(ToString::to_string).collect()
+    };
+    // It is made by the broker, for nobody else.
+    assert!(told(&conf).is_empty());
+    create_dir(&store).expect("it can be made");
+    set_permissions(&store, Permissions::from_mode(0o755)).expect("it is ours");
+    let [error] = told(&conf).try_into().expect("one error");
+    assert!(error.starts_with("portcullis.conf:2:"), "{error}");
+    assert!(
+        error.contains("error: ") && error.contains("mode 0755"),
+        "{error}"
+    );
+    assert!(
+        error.contains(&format!("help: chmod 700 {}", store.display())),
+        "{error}"
+    );
+    let [warning] = told(&format!("security_profile compatible\n{conf}"))
+        .try_into()
+        .expect("one warning");
+    assert!(warning.contains("warning: "), "{warning}");
+    set_permissions(&store, Permissions::from_mode(0o700)).expect("it is ours");
+    assert!(told(&conf).is_empty());
+}

@@ -108,7 +108,8 @@ impl Oracle {
         self.clients[pending.client].links.iter().any(|&other| {
             let later = &self.links[other];
             let accepted = later.session.is_some() || Some(other) == seen;
-            let in_time = later.over.is_none() || later.over >= since;
+            // The end of the one before may be seen after that of the one that took over from it.
+            let in_time = later.over.is_none() || later.over >= since || other > pending.link;
             other != pending.link && later.asked.is_some() && !accepted && !later.refused && in_time
         })
     }
