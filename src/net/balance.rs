@@ -9,6 +9,9 @@ pub(crate) type Permille = u64;
 
 /// A core busier than this hands connections to one that has much less to do.
 const HOT: Permille = 600;
+/// So much of one processor must be idle for it: on a machine that is fully used, a second thread gives
+/// smaller batches and no more time.
+const SPARE: Permille = 200;
 /// The difference between two cores that is worth a move.
 const GAP: Permille = 200;
 /// Two cores that are this busy together do with one of them.
@@ -140,14 +143,17 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// What is to move, if anything. `limit` is the number of connections a core may have when others
-    /// are brought to it.
+    /// are brought to it; `idle` says how much of one processor the machine has not used, where it matters.
     pub(crate) fn look(
         &mut self,
         loads: &[CoreLoad],
         placement: Placement,
         limit: usize,
+        idle: Option<Permille>,
     ) -> Option<Shift> {
-        if let Some(shift) = relief(loads) {
+        if idle.is_some_and(|idle| idle >= SPARE)
+            && let Some(shift) = relief(loads)
+        {
             self.calm_looks = 0;
             return Some(shift);
         }
@@ -162,6 +168,11 @@ impl Balancer {
         self.calm_looks = self.calm_looks.saturating_add(1);
         gathering.filter(|_| self.calm_looks >= CALM_LOOKS)
     }
+}
+
+/// Whether what the machine has left decides anything.
+pub(crate) fn is_hot(loads: &[CoreLoad]) -> bool {
+    relief(loads).is_some()
 }
 
 /// The busiest core gives half of the difference to the one with the least to do.
@@ -210,7 +221,7 @@ mod tests {
     }
 
     fn look(balancer: &mut Balancer, busy: &[Permille]) -> Option<Shift> {
-        balancer.look(&loads(busy), Placement::Pack, 1_000)
+        balancer.look(&loads(busy), Placement::Pack, 1_000, Some(1_000))
     }
 
     #[test]
@@ -237,9 +248,18 @@ mod tests {
             busy: 1_000,
             connections: 1,
         };
-        let looked =
-            Balancer::default().look(&[alone, CoreLoad::default()], Placement::Pack, 1_000);
+        let loads = [alone, CoreLoad::default()];
+        let looked = Balancer::default().look(&loads, Placement::Pack, 1_000, Some(1_000));
         assert_eq!(looked, None);
+    }
+
+    #[test]
+    fn where_no_processor_is_idle_a_hot_core_keeps_what_it_has() {
+        for idle in [None, Some(0), Some(SPARE - 1)] {
+            let looked =
+                Balancer::default().look(&loads(&[900, 100]), Placement::Pack, 1_000, idle);
+            assert_eq!(looked, None);
+        }
     }
 
     #[test]
@@ -265,7 +285,7 @@ mod tests {
     fn a_core_that_has_its_share_of_connections_is_brought_no_more() {
         let mut balancer = Balancer::default();
         for _ in 0..10 {
-            let looked = balancer.look(&loads(&[100, 80]), Placement::Pack, 199);
+            let looked = balancer.look(&loads(&[100, 80]), Placement::Pack, 199, None);
             assert_eq!(looked, None);
         }
     }
@@ -282,7 +302,7 @@ mod tests {
     fn who_wants_all_cores_used_is_not_gathered() {
         let mut balancer = Balancer::default();
         for _ in 0..10 {
-            let looked = balancer.look(&loads(&[100, 80]), Placement::Spread, 1_000);
+            let looked = balancer.look(&loads(&[100, 80]), Placement::Spread, 1_000, None);
             assert_eq!(looked, None);
         }
     }

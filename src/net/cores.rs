@@ -22,7 +22,7 @@ use crate::broker::{Broker, Effects, MatchCache, Session};
 use crate::message::Delivery;
 use crate::store::Ticket;
 
-use super::balance::{ALL, Balancer, CoreLoad, Order, Placement, Shift, Weight, Work};
+use super::balance::{self, ALL, Balancer, CoreLoad, Order, Placement, Shift, Weight, Work};
 
 /// Bytes one read takes at most.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -468,13 +468,15 @@ impl Cores {
             return;
         }
         let mut balancer = Balancer::default();
+        let mut idle = Idle::default();
         let mut every = LOOK_IDLE_EVERY;
         loop {
             tokio::time::sleep(every).await;
             self.sample();
             let loads: Vec<CoreLoad> = self.loads.iter().map(Load::now).collect();
             let limit = self.share().max(GATHERED);
-            let shift = balancer.look(&loads, self.placement, limit);
+            let idle = idle.look(balance::is_hot(&loads));
+            let shift = balancer.look(&loads, self.placement, limit, idle);
             self.order(shift);
             let works = loads.iter().any(|load| load.busy >= WORTH_LOOKING);
             every = if works { LOOK_EVERY } else { LOOK_IDLE_EVERY };
@@ -546,6 +548,34 @@ impl Cores {
             drop(thread.join());
         }
     }
+}
+
+/// What the machine has left, between looks at which it is asked for.
+#[derive(Debug, Default)]
+struct Idle {
+    before: Option<(Duration, Instant)>,
+}
+
+impl Idle {
+    /// How much of one processor was idle since the last look, in thousandths, if that one asked too.
+    fn look(&mut self, is_asked: bool) -> Option<u64> {
+        let now = is_asked.then(idle_time).flatten();
+        let now = now.map(|idle| (idle, Instant::now()));
+        let before = std::mem::replace(&mut self.before, now);
+        let ((idle, at), (idle_before, at_before)) = (now?, before?);
+        let idle = idle.saturating_sub(idle_before).as_nanos();
+        let passed = at.duration_since(at_before).as_nanos().max(1);
+        u64::try_from(idle * 1_000 / passed).ok()
+    }
+}
+
+/// Time that processors have been idle, all of them together.
+fn idle_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("cpu "))?;
+    let ticks = |field: usize| -> Option<u64> { line.split_whitespace().nth(field)?.parse().ok() };
+    // Idle, and waiting for a disk. USER_HZ is 100 on every Linux that this runs on.
+    Some(Duration::from_millis((ticks(4)? + ticks(5)?) * 10))
 }
 
 /// A connection's place on a core; counted until it is dropped.
