@@ -20,7 +20,7 @@ pub(crate) fn write(results: &Path, docs: &Path) -> io::Result<()> {
     let rows = newest(results, "-rows.json")?;
     let curves = newest(results, "-curves.json")?;
     let text = fs::read_to_string(&page)?;
-    let text = replace(&text, "rows", &row_tables(&rows)?)?;
+    let text = replace(&text, "rows", &row_tables(&rows))?;
     let text = replace(&text, "curves", &curve_tables(&curves)?)?;
     fs::write(page, text)?;
     let ratios = ratios(&rows.1);
@@ -79,7 +79,7 @@ fn said(report: &Report, path: &Path) -> String {
     )
 }
 
-fn row_tables((path, report): &Results) -> io::Result<String> {
+fn row_tables((path, report): &Results) -> String {
     let mut text = said(report, path);
     text.push_str("![CPU for each message beside mosquitto's](benchmarks/ratios.svg)\n\n");
     text.push_str("| row | load | Portcullis | mosquitto | ratio | goal | |\n");
@@ -96,7 +96,7 @@ fn row_tables((path, report): &Results) -> io::Result<String> {
         text.push_str(&more(report, &row));
     }
     text.push('\n');
-    Ok(text)
+    text
 }
 
 fn figures(report: &Report, row: &Row) -> String {

@@ -8,6 +8,10 @@ const WINDOW_QOS0: usize = 2048;
 /// QoS 1 and 2: what `max_inflight_messages` allows, so that neither side waits for the other.
 pub(crate) const WINDOW_INFLIGHT: usize = 100;
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says how the row's clients connect"
+)]
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,

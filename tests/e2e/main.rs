@@ -31,6 +31,7 @@ mod many;
 mod misuse;
 mod observed;
 mod offers;
+mod overload;
 mod process;
 mod rehash;
 mod reload;
