@@ -44,19 +44,32 @@ impl Builder {
         let most = limits.max_queued_messages.unwrap_or(0);
         let memory = limits.memory_limit.unwrap_or(u64::MAX);
         if most.saturating_mul(BYTES_OF_WAITING) as u64 > memory
-            && let Some(origin) = self.line_of("max_queued_messages")
+            && let Some((origin, default)) = self.line_of_queue()
         {
             let message = format!(
                 "one client that is away can take more than memory_limit: {most} messages of \
                  {BYTES_OF_WAITING} bytes each stay in memory, and the rest of them on the disk"
             );
-            let help = format!(
-                "write at most {} for max_queued_messages, or a larger memory_limit",
-                memory / BYTES_OF_WAITING as u64
-            );
+            // 0 would be no limit at all.
+            let help = match memory / BYTES_OF_WAITING as u64 {
+                0 => "write a larger memory_limit".to_owned(),
+                fit => format!(
+                    "write at most {fit} for max_queued_messages{default}, or a larger memory_limit"
+                ),
+            };
             self.problems
                 .push(Diagnostic::error(message).at(&origin).help(help));
         }
+    }
+
+    /// The line that makes the queue larger than the memory, and what to say if that is memory_limit's.
+    fn line_of_queue(&self) -> Option<(Origin, String)> {
+        if let Some(origin) = self.line_of("max_queued_messages") {
+            return Some((origin, String::new()));
+        }
+        let most = self.settings.limits.max_queued_messages?;
+        let origin = self.line_of("memory_limit")?;
+        Some((origin, format!(" (it is {most} by default)")))
     }
 
     fn line_of(&self, name: &'static str) -> Option<Origin> {

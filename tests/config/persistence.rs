@@ -47,6 +47,14 @@ fn what_the_store_cannot_work_with_is_refused_with_its_place() {
             "3:12: error: `interval` has no length",
         ),
         ("store_sync interval 5", "3:21: error: "),
+        (
+            "store_sync always 1000",
+            "3:19: error: `1000` has no place behind `always`",
+        ),
+        (
+            "store_sync interval 1000 ms",
+            "3:26: error: `ms` has no place behind `interval 1000`",
+        ),
         ("commit_linger_us 5001", "3:18: error: "),
         (
             "store_on_damage ignore",
@@ -65,6 +73,7 @@ fn what_the_store_cannot_work_with_is_refused_with_its_place() {
         assert!(error.starts_with(&expected), "{line}: {error}");
     }
     settings(&format!("{KEPT}store_max_bytes 0\n"));
+    settings(&format!("{KEPT}store_sync always # as it should be\n"));
 }
 
 #[test]
@@ -80,6 +89,29 @@ fn a_queue_whose_places_alone_fill_the_memory_is_refused() {
     settings(&format!(
         "{KEPT}memory_limit 100000000\nmax_queued_messages 700000\n"
     ));
+}
+
+#[test]
+fn a_memory_limit_below_the_default_queue_is_refused_at_its_own_line() {
+    let error = only_error(&format!("{KEPT}memory_limit 100000\n"));
+    assert!(
+        error.starts_with(
+            "portcullis.conf:3:1: error: one client that is away can take more than memory_limit: 1000 messages"
+        ),
+        "{error}"
+    );
+    assert!(
+        error.contains("write at most 769 for max_queued_messages (it is 1000 by default)"),
+        "{error}"
+    );
+    let error = only_error(&format!("{KEPT}memory_limit 100\n"));
+    assert!(
+        error.ends_with("help: write a larger memory_limit"),
+        "{error}"
+    );
+    settings(&format!("{KEPT}memory_limit 130000\n"));
+    // Nothing waits in memory for a store that is not there.
+    settings("listener 1883 127.0.0.1\nmemory_limit 100000\n");
 }
 
 #[test]
