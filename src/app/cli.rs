@@ -31,6 +31,28 @@ pub const STORAGE: u8 = 15;
 
 /// The environment variable that chooses the security profile.
 pub const PROFILE_VARIABLE: &str = "PORTCULLIS_SECURITY_PROFILE";
+/// The environment variable that says where the store is, as mosquitto has it.
+pub const LOCATION_VARIABLE: &str = "MOSQUITTO_PERSISTENCE_LOCATION";
+
+/// What the environment says of the configuration. A variable that is empty says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// The value of [`PROFILE_VARIABLE`].
+    pub profile: Option<OsString>,
+    /// The value of [`LOCATION_VARIABLE`].
+    pub location: Option<OsString>,
+}
+
+impl Environment {
+    /// That of the process.
+    pub fn read() -> Self {
+        let said = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            profile: said(PROFILE_VARIABLE),
+            location: said(LOCATION_VARIABLE),
+        }
+    }
+}
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -321,26 +343,26 @@ where
 const MOST_PORTS: usize = 10;
 
 impl Run {
-    /// What the configuration is read with. `variable` is the value of [`PROFILE_VARIABLE`].
-    pub fn load_options(&self, variable: Option<OsString>) -> Result<LoadOptions, Stop> {
+    /// What the configuration is read with.
+    pub fn load_options(&self, environment: Environment) -> Result<LoadOptions, Stop> {
         Ok(LoadOptions {
-            profile: profile(self.profile.security_profile, variable)?,
             ports: self.ports.clone(),
             verbosity: match (self.quiet, self.verbose) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,
                 (false, false) => Verbosity::FromFile,
             },
+            ..self.profile.load_options(environment)?
         })
     }
 }
 
 impl ProfileOption {
-    /// What `check` and `acl explain` read the configuration with; `variable` is the value of
-    /// [`PROFILE_VARIABLE`].
-    pub fn load_options(self, variable: Option<OsString>) -> Result<LoadOptions, Stop> {
+    /// What `check` and `acl explain` read the configuration with.
+    pub fn load_options(self, environment: Environment) -> Result<LoadOptions, Stop> {
         Ok(LoadOptions {
-            profile: profile(self.security_profile, variable)?,
+            profile: profile(self.security_profile, environment.profile)?,
+            persistence_location: environment.location.map(PathBuf::from),
             ..LoadOptions::default()
         })
     }
@@ -354,7 +376,7 @@ fn profile(
     if let Some(profile) = option {
         return Ok(Some((profile, ProfileSource::CommandLine)));
     }
-    let Some(word) = variable.filter(|word| !word.is_empty()) else {
+    let Some(word) = variable else {
         return Ok(None);
     };
     word.to_str()
@@ -378,6 +400,13 @@ mod tests {
 
     fn run(arguments: &[&str]) -> Result<Cli, Stop> {
         parse(std::iter::once("portcullis").chain(arguments.iter().copied()))
+    }
+
+    fn chosen(profile: &str) -> Environment {
+        Environment {
+            profile: Some(profile.into()),
+            ..Environment::default()
+        }
     }
 
     #[test]
@@ -487,7 +516,7 @@ mod tests {
         let cli = run(&["--security-profile", "compatible"]).expect("it is right");
         let options = cli
             .run
-            .load_options(Some("hardened".into()))
+            .load_options(chosen("hardened"))
             .expect("the option decides");
         assert_eq!(
             options.profile,
@@ -496,7 +525,7 @@ mod tests {
         let cli = run(&["-q", "-v"]).expect("it is right");
         let options = cli
             .run
-            .load_options(Some("compatible".into()))
+            .load_options(chosen("compatible"))
             .expect("it is a profile");
         assert_eq!(
             options.profile,
@@ -505,14 +534,14 @@ mod tests {
         assert_eq!(options.verbosity, Verbosity::Quiet);
         assert_eq!(
             cli.run
-                .load_options(Some("safe".into()))
+                .load_options(chosen("safe"))
                 .expect_err("it is wrong")
                 .code,
             INVALID
         );
-        assert_eq!(
-            cli.run.load_options(None).expect("nothing to read").profile,
-            None
-        );
+        let nothing = cli.run.load_options(Environment::default());
+        let nothing = nothing.expect("nothing to read");
+        assert_eq!(nothing.profile, None);
+        assert_eq!(nothing.persistence_location, None);
     }
 }

@@ -1,9 +1,9 @@
 //! What the directives of the store say together.
 
 use crate::config::builder::Builder;
-use crate::config::changes::Owner;
-use crate::config::directive::Section;
-use crate::config::{Diagnostic, FindingKind, Origin, table};
+use crate::config::changes::{Entry, Owner};
+use crate::config::directive::{Repeat, Section};
+use crate::config::{Diagnostic, FindingKind, LoadOptions, Located, Origin, table};
 use crate::store::SyncPolicy;
 
 /// Less leaves no room to work in: the store's reserve is two segments of 64 MiB.
@@ -11,7 +11,48 @@ const LEAST_BYTES: u64 = 256 << 20;
 /// Memory that a message takes while it waits in the store.
 const BYTES_OF_WAITING: usize = 130;
 
+/// As mosquitto has it; what comes from there has no line.
+const LOCATION_VARIABLE: &str = "MOSQUITTO_PERSISTENCE_LOCATION";
+
 impl Builder {
+    /// The environment beats the line.
+    pub(super) fn settle_persistence(&mut self, options: &LoadOptions) {
+        let persistence = &mut self.settings.persistence;
+        let Some(location) = options
+            .persistence_location
+            .as_ref()
+            .filter(|_| persistence.enabled)
+        else {
+            return;
+        };
+        let origin = Origin::built_in(LOCATION_VARIABLE);
+        // A reload that changes the line changes nothing.
+        let entry = Entry {
+            value: location.display().to_string(),
+            origin: origin.clone(),
+        };
+        let name = "persistence_location";
+        self.settings
+            .written
+            .note(Owner::Global, name, Repeat::LastWins, entry);
+        let written = persistence
+            .location
+            .replace(Located::new(location.clone(), origin));
+        if let Some(written) = written
+            && written.value != *location
+        {
+            let message = format!(
+                "persistence_location is {}, by {LOCATION_VARIABLE}",
+                location.display()
+            );
+            self.problems.push(
+                Diagnostic::warning(message)
+                    .at(&written.origin)
+                    .help("the environment beats this line, as with mosquitto"),
+            );
+        }
+    }
+
     pub(super) fn judge_persistence(&mut self) {
         let persistence = self.settings.persistence.clone();
         if !persistence.enabled {
@@ -62,7 +103,7 @@ impl Builder {
         }
     }
 
-    /// The line that makes the queue larger than the memory, and what to say if that is memory_limit's.
+    /// The line that makes the queue larger than the memory, and what to say if that is `memory_limit`'s.
     fn line_of_queue(&self) -> Option<(Origin, String)> {
         if let Some(origin) = self.line_of("max_queued_messages") {
             return Some((origin, String::new()));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::config::FindingKind;
+use portcullis::config::{FindingKind, LoadOptions, read_text};
 use portcullis::store::{OnDamage, StoreSettings, SyncPolicy};
 
 use crate::support::{only_error, read, settings, warnings};
@@ -112,6 +112,37 @@ fn a_memory_limit_below_the_default_queue_is_refused_at_its_own_line() {
     settings(&format!("{KEPT}memory_limit 130000\n"));
     // Nothing waits in memory for a store that is not there.
     settings("listener 1883 127.0.0.1\nmemory_limit 100000\n");
+}
+
+#[test]
+fn mosquittos_environment_variable_beats_persistence_location() {
+    let read = |text: &str| {
+        let options = LoadOptions {
+            persistence_location: Some("/data".into()),
+            ..LoadOptions::default()
+        };
+        read_text(Path::new("portcullis.conf"), text.as_bytes(), &options)
+    };
+    let silent = read(KEPT);
+    let directory = silent.settings.persistence.directory();
+    assert_eq!(directory, Path::new("/data/store"));
+    assert_eq!(warnings(&silent), warnings(&super::support::read(KEPT)));
+    let written = read(&format!("{KEPT}persistence_location /var/lib/portcullis\n"));
+    let directory = written.settings.persistence.directory();
+    assert_eq!(directory, Path::new("/data/store"));
+    let told = "portcullis.conf:3:22: warning: persistence_location is /data, by MOSQUITTO_PERSISTENCE_LOCATION";
+    assert!(
+        warnings(&written).iter().any(|warning| warning == told),
+        "{:?}",
+        warnings(&written)
+    );
+    // It is where it was, whatever becomes of the line.
+    assert!(silent.settings.changes(&written.settings).is_empty());
+    let same = read(&format!("{KEPT}persistence_location /data\n"));
+    assert_eq!(warnings(&same), warnings(&silent));
+    // A container's environment says so whether or not something is kept.
+    let off = read("listener 1883 127.0.0.1\n");
+    assert_eq!(off.settings.persistence.location, None);
 }
 
 #[test]

@@ -13,9 +13,8 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
-use super::cli::{INVALID, STORAGE, Stop};
+use super::cli::{Environment, INVALID, ProfileOption, STORAGE, Stop};
 use super::keeping::wall_ms;
-use crate::config::LoadOptions;
 use crate::store::disk::{Disk, FileSystem};
 use crate::store::{Inspected, OpenError};
 
@@ -47,19 +46,20 @@ struct Which {
 }
 
 impl Which {
-    fn directory(&self) -> Result<PathBuf, Stop> {
+    fn directory(&self, environment: Environment) -> Result<PathBuf, Stop> {
         match (&self.dir, &self.config_file) {
             (Some(dir), _) => Ok(dir.clone()),
-            (None, Some(file)) => configured(file),
+            (None, Some(file)) => configured(file, environment),
             // clap asks for one of them.
             (None, None) => Err(stop("no store was named")),
         }
     }
 }
 
-/// The store that a configuration names, whether or not it is used.
-fn configured(file: &Path) -> Result<PathBuf, Stop> {
-    let loaded = crate::config::read(Some(file), &LoadOptions::default());
+/// The store that a configuration names.
+fn configured(file: &Path, environment: Environment) -> Result<PathBuf, Stop> {
+    let options = ProfileOption::default().load_options(environment)?;
+    let loaded = crate::config::read(Some(file), &options);
     let errors: Vec<String> = loaded
         .diagnostics
         .iter()
@@ -86,8 +86,8 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(FileSystem)
 }
 
-fn inspect(which: &Which) -> Result<Inspected, Stop> {
-    let directory = which.directory()?;
+fn inspect(which: &Which, environment: Environment) -> Result<Inspected, Stop> {
+    let directory = which.directory(environment)?;
     Inspected::read(&disk(), &directory, Instant::now(), wall_ms()).map_err(|error| match error {
         OpenError::Locked(_) => stop(format!(
             "{error}: stop the broker first, or copy the directory and look at the copy"
@@ -97,12 +97,12 @@ fn inspect(which: &Which) -> Result<Inspected, Stop> {
 }
 
 /// Runs it.
-pub(super) fn run(command: &Store) -> Result<(), Stop> {
+pub(super) fn run(command: &Store, environment: Environment) -> Result<(), Stop> {
     match command {
-        Store::Check(arguments) => check::run(arguments),
-        Store::Stat(arguments) => stat::run(arguments),
-        Store::Dump(arguments) => dump::run(arguments),
-        Store::Salvage(arguments) => salvage::run(arguments),
-        Store::ImportMosquitto(arguments) => import::run(arguments),
+        Store::Check(arguments) => check::run(arguments, environment),
+        Store::Stat(arguments) => stat::run(arguments, environment),
+        Store::Dump(arguments) => dump::run(arguments, environment),
+        Store::Salvage(arguments) => salvage::run(arguments, environment),
+        Store::ImportMosquitto(arguments) => import::run(arguments, environment),
     }
 }

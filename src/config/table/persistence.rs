@@ -32,7 +32,11 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .reload(Reload::NeedsRestart)
     .unset("the current directory")
     .example("/var/lib/portcullis")
-    .meaning("Where the store's directory is made. Only the broker's account should be able to look into it."),
+    .meaning(
+        "Where the store's directory is made. The environment variable MOSQUITTO_PERSISTENCE_LOCATION beats this \
+         line, as with mosquitto. The store itself is for the broker's account alone: it is made with mode 0700, \
+         and hardened refuses one that group or world can look into.",
+    ),
     Directive::global("persistence_file", "NAME", Value::Parsed(file))
     .section(Section::Persistence)
     .repeat(Repeat::Error)
