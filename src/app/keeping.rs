@@ -46,16 +46,6 @@ pub(super) fn open(settings: &Settings) -> Result<Option<Opened>, Stop> {
         return Ok(None);
     };
     let directory = wanted.directory.clone();
-    if directory.is_file() {
-        return Err(Stop {
-            code: STORAGE,
-            text: format!(
-                "error: {} is a file, perhaps mosquitto's database: write another `persistence_file`, and have \
-                 `portcullis store import-mosquitto` read this one\n",
-                directory.display()
-            ),
-        });
-    }
     let cores: Arc<OnceLock<Arc<Cores>>> = Arc::default();
     let told = Arc::clone(&cores);
     let notify = Box::new(move |ticket| {

@@ -1,9 +1,11 @@
 //! What the directives of the store say together.
 
+use std::path::Path;
+
 use crate::config::builder::Builder;
 use crate::config::changes::{Entry, Owner};
 use crate::config::directive::{Repeat, Section};
-use crate::config::{Diagnostic, FindingKind, LoadOptions, Located, Origin, table};
+use crate::config::{Diagnostic, FindingKind, LoadOptions, Located, Origin, Settings, table};
 use crate::store::SyncPolicy;
 
 /// Less leaves no room to work in: the store's reserve is two segments of 64 MiB.
@@ -130,5 +132,61 @@ impl Builder {
                 self.problems.push(Diagnostic::warning(message).at(&origin));
             }
         }
+    }
+}
+
+impl Settings {
+    /// What stands where the store would be made.
+    pub fn check_store_place(&self) -> Vec<Diagnostic> {
+        let Some(store) = self.persistence.store() else {
+            return Vec::new();
+        };
+        let directory = store.directory.display();
+        let line = |name| {
+            let entry = self.written.entry(Owner::Global, name);
+            entry.map(|entry| entry.origin.clone())
+        };
+        let conf = self.files.first().map(|file| file.display().to_string());
+        let import = |database: &Path| {
+            format!(
+                "portcullis store import-mosquitto {} -c {}",
+                database.display(),
+                conf.as_deref().unwrap_or("FILE")
+            )
+        };
+        if store.directory.is_file() {
+            let error = Diagnostic::error(format!(
+                "{directory} is a file, and the store is a directory"
+            ));
+            return vec![match line("persistence_file") {
+                Some(origin) => error.at(&origin).help(format!(
+                    "take this line out; if it is mosquitto's database, then `{}` reads it",
+                    import(&store.directory)
+                )),
+                None => error
+                    .at(&line("persistence").unwrap_or_default())
+                    .help("write `persistence_file NAME` with another name"),
+            }];
+        }
+        let database = store.directory.with_file_name("mosquitto.db");
+        let is_new = matches!(store.directory.join("META").try_exists(), Ok(false));
+        if !is_new || !database.is_file() {
+            return Vec::new();
+        }
+        let message = format!(
+            "{} looks like mosquitto's database, and the broker does not read it",
+            database.display()
+        );
+        let help = format!(
+            "`{}` makes a store of it, before the broker is started for the first time (if it was, stop it and move \
+             {directory} away first)",
+            import(&database)
+        );
+        let origin = line("persistence_location").or_else(|| line("persistence"));
+        vec![
+            Diagnostic::warning(message)
+                .at(&origin.unwrap_or_default())
+                .help(help),
+        ]
     }
 }

@@ -214,3 +214,61 @@ fn a_store_that_others_can_look_into_is_refused_or_in_compatible_told_with_what_
     set_permissions(&store, Permissions::from_mode(0o700)).expect("it is ours");
     assert!(told(&conf).is_empty());
 }
+
+/// What is told of the place of the store in `dir`, with `more` lines.
+fn told_of_place(dir: &Path, more: &str) -> Vec<String> {
+    let conf = format!("{KEPT}persistence_location {}\n{more}", dir.display());
+    let told = settings(&conf).check_store_place();
+    told.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn mosquittos_database_beside_a_store_to_be_made_is_told_with_the_command_that_imports_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = dir.path().join("mosquitto.db");
+    assert!(told_of_place(dir.path(), "").is_empty());
+    std::fs::write(&database, "").expect("written");
+    let [warning] = told_of_place(dir.path(), "").try_into().expect("one");
+    assert!(
+        warning.starts_with("portcullis.conf:3:1: warning: "),
+        "{warning}"
+    );
+    let command = format!(
+        "`portcullis store import-mosquitto {} -c portcullis.conf`",
+        database.display()
+    );
+    assert!(warning.contains(&command), "{warning}");
+    // Where nothing is kept nobody looks.
+    let off = settings(&format!("persistence_location {}\n", dir.path().display()));
+    assert!(off.check_store_place().is_empty());
+    // Once there is a store it is history.
+    let store = dir.path().join("store");
+    std::fs::create_dir(&store).expect("made");
+    assert_eq!(told_of_place(dir.path(), "").len(), 1);
+    std::fs::write(store.join("META"), "").expect("written");
+    assert!(told_of_place(dir.path(), "").is_empty());
+}
+
+#[test]
+fn a_file_in_the_place_of_the_store_is_refused_at_the_line_that_names_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let database = dir.path().join("mosquitto.db");
+    std::fs::write(&database, "").expect("written");
+    let more = "persistence_file mosquitto.db\n";
+    let [error] = told_of_place(dir.path(), more).try_into().expect("one");
+    let expected = format!(
+        "portcullis.conf:4:1: error: {} is a file, and the store is a directory",
+        database.display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    let command = format!("import-mosquitto {} -c", database.display());
+    assert!(error.contains(&command), "{error}");
+    std::fs::remove_file(&database).expect("it was there");
+    std::fs::write(dir.path().join("store"), "").expect("written");
+    let [error] = told_of_place(dir.path(), "").try_into().expect("one");
+    assert!(error.starts_with("portcullis.conf:2:1: error: "), "{error}");
+    assert!(
+        error.ends_with("help: write `persistence_file NAME` with another name"),
+        "{error}"
+    );
+}

@@ -379,13 +379,36 @@ fn a_store_that_another_broker_has_is_refused() {
 fn mosquittos_database_is_not_taken_for_a_directory() {
     let site = site("persistence_file mosquitto.db\n");
     site.write("mosquitto.db", "mosquitto db");
-    let ended = site.run_conf();
-    assert_eq!(ended.code, Some(15), "{}", ended.err);
-    assert!(
-        ended.err.contains("portcullis store import-mosquitto"),
-        "{}",
-        ended.err
+    let conf = site.path_text("portcullis.conf");
+    for arguments in [&["-c"][..], &["check", "-c"]] {
+        let ended = site.run(&[arguments, &[&conf]].concat());
+        assert_eq!(ended.code, Some(3), "{}", ended.err);
+        let command = format!(
+            "portcullis store import-mosquitto {} -c {conf}",
+            site.path_text("mosquitto.db")
+        );
+        assert!(ended.err.contains(&command), "{}", ended.err);
+    }
+}
+
+#[test]
+fn mosquittos_database_is_told_by_the_check_and_by_the_first_start_and_not_after_it() {
+    let site = site("");
+    site.write("mosquitto.db", "mosquitto db");
+    let conf = site.path_text("portcullis.conf");
+    let command = format!(
+        "portcullis store import-mosquitto {} -c {conf}",
+        site.path_text("mosquitto.db")
     );
+    let checked = site.run(&["check", "-c", &conf]);
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    assert!(checked.err.contains(&command), "{}", checked.err);
+    let mut broker = site.start();
+    assert!(broker.log().contains(&command), "{}", broker.log());
+    broker.stop();
+    drop(broker);
+    let checked = site.run(&["check", "-c", &conf]);
+    assert!(!checked.err.contains("mosquitto"), "{}", checked.err);
 }
 
 #[test]
