@@ -6,6 +6,7 @@ use crate::config::{LoadOptions, SecurityProfile};
 
 use super::cli::{Check, Environment, Run, Stop};
 use super::generation;
+use super::keeping;
 use super::reading::{self, Loaded};
 use super::serve::refused;
 use super::{err, invalid, out};
@@ -47,6 +48,7 @@ pub(super) fn check(arguments: &Check, environment: Environment) -> Result<(), S
             "listener {listener}: certificate valid for {days} more day(s)\n"
         ));
     }
+    out(&keeping::told(settings));
     out(&format!(
         "{}: in order ({} listener(s), profile {} {})\n",
         arguments.config_file.display(),

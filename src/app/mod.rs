@@ -10,6 +10,7 @@ mod acl;
 mod ban_file;
 mod bans;
 mod check;
+mod denied;
 mod generation;
 mod keeping;
 mod passwd;

@@ -412,6 +412,98 @@ fn mosquittos_database_is_told_by_the_check_and_by_the_first_start_and_not_after
 }
 
 #[test]
+fn a_store_that_the_broker_may_not_use_is_told_with_its_account_and_the_command_for_root() {
+    use nix::unistd::{Uid, User, geteuid};
+    let site = Site::new();
+    let mode = |name: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(site.path(name), mode).expect("it is ours");
+    };
+    // Root may do everything, so it becomes somebody else.
+    let name = if geteuid().is_root() {
+        "nobody".to_owned()
+    } else {
+        let user = User::from_uid(Uid::effective()).expect("accounts can be asked for");
+        user.map_or_else(|| geteuid().to_string(), |user| user.name)
+    };
+    let account = if geteuid().is_root() {
+        "user nobody\n"
+    } else {
+        ""
+    };
+    let conf = site.fill(
+        "security_profile compatible\nlistener {plain} 127.0.0.1\nallow_anonymous true\n\
+         persistence true\npersistence_location {dir}/closed\n",
+    );
+    site.write("portcullis.conf", &format!("{account}{conf}"));
+    std::fs::create_dir(site.path("closed")).expect("made");
+    for (file, bits) in [("", 0o755), ("portcullis.conf", 0o644), ("closed", 0o555)] {
+        mode(file, bits);
+    }
+    let store = site.path_text("closed/store");
+    let ended = site.run_conf();
+    assert_eq!(ended.code, Some(15), "{}", ended.err);
+    let expected = format!(
+        "the broker runs as {name}: there is no such directory, and it may not make one there\n\
+         help: as root: mkdir -p -m 700 {store} && chown {name}: {store}\n"
+    );
+    assert!(ended.err.ends_with(&expected), "{}", ended.err);
+    mode("closed", 0o700);
+    if geteuid().is_root() {
+        let ended = site.run_conf();
+        let command = format!(
+            "help: as root: chown {name}: {}\n",
+            site.path_text("closed")
+        );
+        assert!(ended.err.ends_with(&command), "{}", ended.err);
+        mode("closed", 0o755);
+        std::fs::create_dir(site.path("closed/store")).expect("made");
+        mode("closed/store", 0o700);
+        let ended = site.run_conf();
+        let command = format!("help: as root: chown -R {name}: {store}\n");
+        assert!(
+            ended.err.contains("the directory belongs to root\n"),
+            "{}",
+            ended.err
+        );
+        assert!(ended.err.ends_with(&command), "{}", ended.err);
+    }
+}
+
+#[test]
+fn the_check_says_where_the_store_is_and_what_it_promises() {
+    let site = site("");
+    let conf = site.path_text("portcullis.conf");
+    let store = site.path_text("store");
+    let said = || site.run(&["check", "-c", &conf]).out;
+    let before =
+        format!("store: {store} is made at the first start; what is acknowledged is on the disk\n");
+    assert!(said().contains(&before), "{}", said());
+    site.start().stop();
+    assert!(
+        said().contains(&format!("store: {store} is there; ")),
+        "{}",
+        said()
+    );
+    let text = site.read("portcullis.conf");
+    let interval = text.replace(
+        "persistence true\n",
+        "persistence true\nstore_sync interval 250\n",
+    );
+    site.write("portcullis.conf", &interval);
+    let robbed = "a power cut takes what was acknowledged in the last 250 ms";
+    let checked = site.run(&["check", "--security-profile", "compatible", "-c", &conf]);
+    assert!(checked.out.contains(robbed), "{}", checked.out);
+    site.write("portcullis.conf", &text.replace("persistence true\n", ""));
+    assert!(said().contains("store: none: "), "{}", said());
+    assert!(
+        said().contains("`persistence true` keeps them"),
+        "{}",
+        said()
+    );
+}
+
+#[test]
 fn sigusr1_seals_the_log() {
     let site = site("");
     let broker = site.start();
