@@ -54,12 +54,21 @@ impl Environment {
     }
 }
 
+/// The end of `--help`.
+const ENVIRONMENT: &str = "\
+Environment:
+  PORTCULLIS_SECURITY_PROFILE     hardened or compatible; beats `security_profile` of the file
+  MOSQUITTO_PERSISTENCE_LOCATION  where the store is made; beats `persistence_location` of the file
+
+Sessions, messages that wait and retained messages survive a restart if the file says `persistence true`.";
+
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "portcullis",
     version,
     about = "A secure MQTT broker for the DMZ",
+    after_help = ENVIRONMENT,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -79,7 +88,7 @@ pub struct Cli {
     reason = "each is an option of the command line"
 )]
 pub struct Run {
-    /// Read this configuration file. Without it: local-only mode.
+    /// Read this configuration file. Without it: local-only mode, which keeps nothing over a restart.
     #[arg(short = 'c', long, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Listen on this loopback port; up to ten times. Ignored if the file has a listener.
@@ -123,14 +132,15 @@ pub enum Command {
     Passwd(Passwd),
     /// List the bans in force, lift them, or add one (`ban_file`).
     Bans(Bans),
-    /// Check a configuration and every file it names; nothing is changed.
+    /// Check a configuration and every file it names, and say where its store is; nothing is changed.
     Check(Check),
     /// List every directive.
     Directives(Directives),
     /// Check rules, and make them out of others or of what was used.
     #[command(subcommand)]
     Acl(Acl),
-    /// Look into the store of a broker that does not run, mend it, or make one.
+    /// Look into what `persistence true` has kept, mend it, or import what mosquitto has kept; the broker
+    /// must be stopped.
     #[command(subcommand)]
     Store(Store),
 }
@@ -478,6 +488,24 @@ mod tests {
                 "{arguments:?}"
             );
         }
+    }
+
+    #[test]
+    fn help_names_the_environment_and_what_makes_sessions_survive() {
+        // The lines are as long as the terminal is wide.
+        let help = |arguments: &[&str]| {
+            let text = run(arguments).expect_err("it stops").text;
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let all = help(&["--help"]);
+        for word in [PROFILE_VARIABLE, LOCATION_VARIABLE, "`persistence true`"] {
+            assert!(all.contains(word), "{word} is not in {all}");
+        }
+        let store = help(&["store", "--help"]);
+        assert!(store.contains("`persistence true`"), "{store}");
+        assert!(store.contains("the broker must be stopped"), "{store}");
+        let import = help(&["store", "import-mosquitto", "--help"]);
+        assert!(import.contains("chown"), "{import}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Import {
     /// mosquitto's database. Stop mosquitto first: it writes the file when it ends.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The configuration that names the new store.
+    /// The configuration whose `persistence_location` names the new store.
     #[arg(short, long, value_name = "FILE", required_unless_present = "to")]
     config_file: Option<PathBuf>,
     /// Where the new store is made, if no configuration is named.

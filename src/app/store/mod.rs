@@ -21,15 +21,16 @@ use crate::store::{Inspected, OpenError};
 /// What to do with a store.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Store {
-    /// Read all of it and say what is damaged; nothing is changed.
+    /// Read all of a store and say what is damaged; nothing is changed.
     Check(check::Check),
     /// Say what is in it and how large it is.
     Stat(stat::Stat),
     /// Write out what is in it, as lines of JSON.
     Dump(dump::Dump),
-    /// Make a new store of what can be read of it.
+    /// Make a new store of what can be read of a damaged one, which stays as it is.
     Salvage(salvage::Salvage),
-    /// Make a new store of what mosquitto has kept (`mosquitto.db`, versions 4 to 6).
+    /// Make a new store of what mosquitto has kept (`mosquitto.db`, versions 4 to 6), before the first start. Run
+    /// as root, `chown -R` it to the account of the broker afterwards.
     ImportMosquitto(import::Import),
 }
 
@@ -37,7 +38,7 @@ pub enum Store {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Its directory.
+    /// The directory of the store: `persistence_location` and in it `persistence_file`.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The configuration that names it.
