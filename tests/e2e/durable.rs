@@ -432,8 +432,8 @@ fn a_store_that_the_broker_may_not_use_is_told_with_its_account_and_the_command_
         ""
     };
     let conf = site.fill(
-        "security_profile compatible\nlistener {plain} 127.0.0.1\nallow_anonymous true\n\
-         persistence true\npersistence_location {dir}/closed\n",
+        "listener {plain} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+         persistence_location {dir}/closed\n",
     );
     site.write("portcullis.conf", &format!("{account}{conf}"));
     std::fs::create_dir(site.path("closed")).expect("made");
@@ -459,14 +459,18 @@ fn a_store_that_the_broker_may_not_use_is_told_with_its_account_and_the_command_
         mode("closed", 0o755);
         std::fs::create_dir(site.path("closed/store")).expect("made");
         mode("closed/store", 0o700);
-        let ended = site.run_conf();
         let command = format!("help: as root: chown -R {name}: {store}\n");
-        assert!(
-            ended.err.contains("the directory belongs to root\n"),
-            "{}",
-            ended.err
-        );
-        assert!(ended.err.ends_with(&command), "{}", ended.err);
+        for owner in [0, 4_321] {
+            std::os::unix::fs::chown(&store, Some(owner), None).expect("root may");
+            let ended = site.run_conf();
+            assert_eq!(ended.code, Some(15), "{}", ended.err);
+            assert!(
+                ended.err.contains("the directory belongs to "),
+                "{}",
+                ended.err
+            );
+            assert!(ended.err.ends_with(&command), "{}", ended.err);
+        }
     }
 }
 
