@@ -475,6 +475,16 @@ fn a_store_that_the_broker_may_not_use_is_told_with_its_account_and_the_command_
 }
 
 #[test]
+fn a_store_is_made_for_the_brokers_account_alone() {
+    let site = site("");
+    site.start().stop();
+    for (name, bits) in [("store", 0o700), ("store/s0", 0o700), ("store/META", 0o600)] {
+        let metadata = std::fs::metadata(site.path(name)).expect("it was made");
+        assert_eq!(metadata.permissions().mode() & 0o7777, bits, "{name}");
+    }
+}
+
+#[test]
 fn the_check_says_where_the_store_is_and_what_it_promises() {
     let site = site("");
     let conf = site.path_text("portcullis.conf");
