@@ -1,19 +1,19 @@
 //! `--test-config` and `check`: the same loading as a start, and nothing changed.
 
-use std::ffi::OsString;
 use std::fmt::Write;
 
-use crate::config::SecurityProfile;
+use crate::config::{LoadOptions, SecurityProfile};
 
-use super::cli::{Check, Run, Stop};
+use super::cli::{Check, Environment, Run, Stop};
 use super::generation;
+use super::keeping;
 use super::reading::{self, Loaded};
 use super::serve::refused;
 use super::{err, invalid, out};
 
 /// `--test-config`, as mosquitto has it, but with every file opened.
-pub(super) fn test_config(run: &Run, variable: Option<OsString>) -> Result<(), Stop> {
-    let options = run.load_options(variable)?;
+pub(super) fn test_config(run: &Run, environment: Environment) -> Result<(), Stop> {
+    let options = run.load_options(environment)?;
     let loaded = reading::load(run.config_file.as_deref(), &options);
     if !loaded.is_ok() {
         // Code 3 for whatever is wrong: that is what scripts ask for.
@@ -31,14 +31,14 @@ fn warn(loaded: &Loaded) {
 }
 
 /// `check`.
-pub(super) fn check(arguments: &Check, variable: Option<OsString>) -> Result<(), Stop> {
-    let options = arguments.profile.load_options(variable)?;
+pub(super) fn check(arguments: &Check, environment: Environment) -> Result<(), Stop> {
+    let options = arguments.profile.load_options(environment)?;
     let loaded = reading::load(Some(&arguments.config_file), &options);
     if !loaded.is_ok() && !arguments.security {
         return Err(refused(&loaded));
     }
     if arguments.security {
-        return security(arguments);
+        return security(arguments, &options);
     }
     warn(&loaded);
     let settings = &loaded.settings;
@@ -48,6 +48,7 @@ pub(super) fn check(arguments: &Check, variable: Option<OsString>) -> Result<(),
             "listener {listener}: certificate valid for {days} more day(s)\n"
         ));
     }
+    out(&keeping::told(settings));
     out(&format!(
         "{}: in order ({} listener(s), profile {} {})\n",
         arguments.config_file.display(),
@@ -60,13 +61,13 @@ pub(super) fn check(arguments: &Check, variable: Option<OsString>) -> Result<(),
 
 /// What stands between a configuration and the hardened profile: it is read as compatible, which
 /// collects findings where hardened would stop.
-fn security(arguments: &Check) -> Result<(), Stop> {
-    let options = crate::config::LoadOptions {
+fn security(arguments: &Check, options: &LoadOptions) -> Result<(), Stop> {
+    let options = LoadOptions {
         profile: Some((
             SecurityProfile::Compatible,
             crate::config::ProfileSource::CommandLine,
         )),
-        ..crate::config::LoadOptions::default()
+        ..options.clone()
     };
     let compatible = reading::load(Some(&arguments.config_file), &options);
     let settings = &compatible.settings;

@@ -31,6 +31,36 @@ pub const STORAGE: u8 = 15;
 
 /// The environment variable that chooses the security profile.
 pub const PROFILE_VARIABLE: &str = "PORTCULLIS_SECURITY_PROFILE";
+/// The environment variable that says where the store is, as mosquitto has it.
+pub const LOCATION_VARIABLE: &str = "MOSQUITTO_PERSISTENCE_LOCATION";
+
+/// What the environment says of the configuration. A variable that is empty says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// The value of [`PROFILE_VARIABLE`].
+    pub profile: Option<OsString>,
+    /// The value of [`LOCATION_VARIABLE`].
+    pub location: Option<OsString>,
+}
+
+impl Environment {
+    /// That of the process.
+    pub fn read() -> Self {
+        let said = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            profile: said(PROFILE_VARIABLE),
+            location: said(LOCATION_VARIABLE),
+        }
+    }
+}
+
+/// The end of `--help`.
+const ENVIRONMENT: &str = "\
+Environment:
+  PORTCULLIS_SECURITY_PROFILE     hardened or compatible; beats `security_profile` of the file
+  MOSQUITTO_PERSISTENCE_LOCATION  where the store is made; beats `persistence_location` of the file
+
+Sessions, messages that wait and retained messages survive a restart if the file says `persistence true`.";
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
@@ -38,6 +68,7 @@ pub const PROFILE_VARIABLE: &str = "PORTCULLIS_SECURITY_PROFILE";
     name = "portcullis",
     version,
     about = "A secure MQTT broker for the DMZ",
+    after_help = ENVIRONMENT,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
@@ -57,7 +88,7 @@ pub struct Cli {
     reason = "each is an option of the command line"
 )]
 pub struct Run {
-    /// Read this configuration file. Without it: local-only mode.
+    /// Read this configuration file. Without it: local-only mode, which keeps nothing over a restart.
     #[arg(short = 'c', long, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Listen on this loopback port; up to ten times. Ignored if the file has a listener.
@@ -101,14 +132,15 @@ pub enum Command {
     Passwd(Passwd),
     /// List the bans in force, lift them, or add one (`ban_file`).
     Bans(Bans),
-    /// Check a configuration and every file it names; nothing is changed.
+    /// Check a configuration and every file it names, and say where its store is; nothing is changed.
     Check(Check),
     /// List every directive.
     Directives(Directives),
     /// Check rules, and make them out of others or of what was used.
     #[command(subcommand)]
     Acl(Acl),
-    /// Look into the store of a broker that does not run, mend it, or make one.
+    /// Look into what `persistence true` has kept, mend it, or import what mosquitto has kept; the broker
+    /// must be stopped.
     #[command(subcommand)]
     Store(Store),
 }
@@ -321,26 +353,26 @@ where
 const MOST_PORTS: usize = 10;
 
 impl Run {
-    /// What the configuration is read with. `variable` is the value of [`PROFILE_VARIABLE`].
-    pub fn load_options(&self, variable: Option<OsString>) -> Result<LoadOptions, Stop> {
+    /// What the configuration is read with.
+    pub fn load_options(&self, environment: Environment) -> Result<LoadOptions, Stop> {
         Ok(LoadOptions {
-            profile: profile(self.profile.security_profile, variable)?,
             ports: self.ports.clone(),
             verbosity: match (self.quiet, self.verbose) {
                 (true, _) => Verbosity::Quiet,
                 (false, true) => Verbosity::Verbose,
                 (false, false) => Verbosity::FromFile,
             },
+            ..self.profile.load_options(environment)?
         })
     }
 }
 
 impl ProfileOption {
-    /// What `check` and `acl explain` read the configuration with; `variable` is the value of
-    /// [`PROFILE_VARIABLE`].
-    pub fn load_options(self, variable: Option<OsString>) -> Result<LoadOptions, Stop> {
+    /// What `check` and `acl explain` read the configuration with.
+    pub fn load_options(self, environment: Environment) -> Result<LoadOptions, Stop> {
         Ok(LoadOptions {
-            profile: profile(self.security_profile, variable)?,
+            profile: profile(self.security_profile, environment.profile)?,
+            persistence_location: environment.location.map(PathBuf::from),
             ..LoadOptions::default()
         })
     }
@@ -354,7 +386,7 @@ fn profile(
     if let Some(profile) = option {
         return Ok(Some((profile, ProfileSource::CommandLine)));
     }
-    let Some(word) = variable.filter(|word| !word.is_empty()) else {
+    let Some(word) = variable else {
         return Ok(None);
     };
     word.to_str()
@@ -378,6 +410,13 @@ mod tests {
 
     fn run(arguments: &[&str]) -> Result<Cli, Stop> {
         parse(std::iter::once("portcullis").chain(arguments.iter().copied()))
+    }
+
+    fn chosen(profile: &str) -> Environment {
+        Environment {
+            profile: Some(profile.into()),
+            ..Environment::default()
+        }
     }
 
     #[test]
@@ -452,6 +491,24 @@ mod tests {
     }
 
     #[test]
+    fn help_names_the_environment_and_what_makes_sessions_survive() {
+        // The lines are as long as the terminal is wide.
+        let help = |arguments: &[&str]| {
+            let text = run(arguments).expect_err("it stops").text;
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let all = help(&["--help"]);
+        for word in [PROFILE_VARIABLE, LOCATION_VARIABLE, "`persistence true`"] {
+            assert!(all.contains(word), "{word} is not in {all}");
+        }
+        let store = help(&["store", "--help"]);
+        assert!(store.contains("`persistence true`"), "{store}");
+        assert!(store.contains("the broker must be stopped"), "{store}");
+        let import = help(&["store", "import-mosquitto", "--help"]);
+        assert!(import.contains("chown"), "{import}");
+    }
+
+    #[test]
     fn a_key_log_is_refused_with_its_reason() {
         let stop = run(&["--tls-keylog", "/k"]).expect_err("it is refused");
         assert_eq!(stop.code, INVALID);
@@ -487,7 +544,7 @@ mod tests {
         let cli = run(&["--security-profile", "compatible"]).expect("it is right");
         let options = cli
             .run
-            .load_options(Some("hardened".into()))
+            .load_options(chosen("hardened"))
             .expect("the option decides");
         assert_eq!(
             options.profile,
@@ -496,7 +553,7 @@ mod tests {
         let cli = run(&["-q", "-v"]).expect("it is right");
         let options = cli
             .run
-            .load_options(Some("compatible".into()))
+            .load_options(chosen("compatible"))
             .expect("it is a profile");
         assert_eq!(
             options.profile,
@@ -505,14 +562,14 @@ mod tests {
         assert_eq!(options.verbosity, Verbosity::Quiet);
         assert_eq!(
             cli.run
-                .load_options(Some("safe".into()))
+                .load_options(chosen("safe"))
                 .expect_err("it is wrong")
                 .code,
             INVALID
         );
-        assert_eq!(
-            cli.run.load_options(None).expect("nothing to read").profile,
-            None
-        );
+        let nothing = cli.run.load_options(Environment::default());
+        let nothing = nothing.expect("nothing to read");
+        assert_eq!(nothing.profile, None);
+        assert_eq!(nothing.persistence_location, None);
     }
 }

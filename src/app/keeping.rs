@@ -1,5 +1,7 @@
 //! The store of a running broker: opened before anything else, watched while it runs, closed last.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,9 +10,10 @@ use crate::broker::Effects;
 use crate::config::Settings;
 use crate::net::{Cores, Shared};
 use crate::store::disk::FileSystem;
-use crate::store::{Batch, Journal, Record, Recovered, Standing, Store};
+use crate::store::{Batch, Journal, OpenError, Record, Recovered, Standing, Store, SyncPolicy};
 
 use super::cli::{STORAGE, Stop};
+use super::denied;
 
 /// How often the store is told that the broker is alive, so that the time of a crash is known.
 const ALIVE_EVERY: Duration = Duration::from_secs(60);
@@ -46,16 +49,6 @@ pub(super) fn open(settings: &Settings) -> Result<Option<Opened>, Stop> {
         return Ok(None);
     };
     let directory = wanted.directory.clone();
-    if directory.is_file() {
-        return Err(Stop {
-            code: STORAGE,
-            text: format!(
-                "error: {} is a file, perhaps mosquitto's database: write another `persistence_file`, and have \
-                 `portcullis store import-mosquitto` read this one\n",
-                directory.display()
-            ),
-        });
-    }
     let cores: Arc<OnceLock<Arc<Cores>>> = Arc::default();
     let told = Arc::clone(&cores);
     let notify = Box::new(move |ticket| {
@@ -65,12 +58,8 @@ pub(super) fn open(settings: &Settings) -> Result<Option<Opened>, Stop> {
     });
     let begun = Instant::now();
     let (journal, recovered) =
-        Journal::open(wanted, Arc::new(FileSystem), begun, wall_ms(), notify).map_err(|error| {
-            Stop {
-                code: STORAGE,
-                text: format!("error: {error}\n"),
-            }
-        })?;
+        Journal::open(wanted, Arc::new(FileSystem), begun, wall_ms(), notify)
+            .map_err(|error| cannot_open(settings, &directory, &error))?;
     for damage in journal.quarantined() {
         tracing::error!(
             "the store was damaged, and its log is set aside in {}/quarantine: {damage}",
@@ -99,6 +88,48 @@ pub(super) fn open(settings: &Settings) -> Result<Option<Opened>, Stop> {
         recovered,
         cores,
     }))
+}
+
+fn cannot_open(settings: &Settings, directory: &Path, error: &OpenError) -> Stop {
+    let mut text = format!("error: {error}\n");
+    if let OpenError::Io { error, .. } = error
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        text.push_str(&denied::advice(directory));
+        if settings.persistence.location.is_none() {
+            text.push_str(
+                "\nor write `persistence_location DIRECTORY`: without it the store is in the current directory",
+            );
+        }
+        text.push('\n');
+    }
+    Stop {
+        code: STORAGE,
+        text,
+    }
+}
+
+/// What `check` says of the store.
+pub(super) fn told(settings: &Settings) -> String {
+    let Some(store) = settings.persistence.store() else {
+        return "store: none: sessions, messages that wait and retained messages end with the broker; `persistence \
+                true` keeps them\n"
+            .to_owned();
+    };
+    let directory = std::path::absolute(&store.directory).unwrap_or(store.directory);
+    let state = match directory.join("META").try_exists() {
+        Ok(true) => "is there",
+        Ok(false) => "is made at the first start",
+        Err(_) => "may not be looked into by this account",
+    };
+    let promise = match store.sync {
+        SyncPolicy::Always => "what is acknowledged is on the disk".to_owned(),
+        SyncPolicy::Interval(interval) => format!(
+            "a power cut takes what was acknowledged in the last {} ms",
+            interval.as_millis()
+        ),
+    };
+    format!("store: {} {state}; {promise}\n", directory.display())
 }
 
 /// Gives the broker what was found. Before anybody is let in.

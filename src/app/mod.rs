@@ -10,6 +10,7 @@ mod acl;
 mod ban_file;
 mod bans;
 mod check;
+mod denied;
 mod generation;
 mod keeping;
 mod passwd;
@@ -29,7 +30,7 @@ mod watch;
 use std::io::Write;
 use std::process::ExitCode;
 
-use cli::{Command, INVALID, OK, PROFILE_VARIABLE, Stop};
+use cli::{Command, Environment, INVALID, OK, Stop};
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
@@ -49,16 +50,16 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: cli::Cli) -> Result<(), Stop> {
-    let variable = std::env::var_os(PROFILE_VARIABLE);
+    let environment = Environment::read();
     match cli.command {
-        None if cli.run.test_config => check::test_config(&cli.run, variable),
-        None => serve::run(&cli.run, variable),
+        None if cli.run.test_config => check::test_config(&cli.run, environment),
+        None => serve::run(&cli.run, environment),
         Some(Command::Quickstart(arguments)) => quickstart::run(&arguments),
         Some(Command::Passwd(arguments)) => passwd::run(&arguments),
         Some(Command::Bans(arguments)) => bans::run(&arguments),
-        Some(Command::Check(arguments)) => check::check(&arguments, variable),
-        Some(Command::Acl(command)) => acl::run(&command, variable),
-        Some(Command::Store(command)) => store::run(&command),
+        Some(Command::Check(arguments)) => check::check(&arguments, environment),
+        Some(Command::Acl(command)) => acl::run(&command, environment),
+        Some(Command::Store(command)) => store::run(&command, environment),
         Some(Command::Directives(arguments)) => {
             out(&match (arguments.markdown, arguments.conf) {
                 (true, _) => crate::config::markdown(),

@@ -76,6 +76,7 @@ pub(crate) fn load(path: Option<&Path>, options: &LoadOptions) -> Loaded {
         unreadable: false,
     };
     diagnostics.extend(settings.check_permissions());
+    diagnostics.extend(settings.check_store_place());
     for listener in &settings.listeners {
         reader.listener(listener);
     }

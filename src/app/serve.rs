@@ -1,6 +1,5 @@
 //! Running the broker: start, signals, housekeeping, stop.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::net::listener::{ACCEPT_CORE, Bound, Endpoint};
 use crate::net::{exporter, listener};
 use crate::topic::TopicName;
 
-use super::cli::{CANNOT_LISTEN, PROCESS, Run, Stop, UNREADABLE_FILE};
+use super::cli::{CANNOT_LISTEN, Environment, PROCESS, Run, Stop, UNREADABLE_FILE};
 use super::keeping;
 use super::process::{self, PidFile, ProcessError};
 use super::reading::{self, Loaded};
@@ -45,10 +44,10 @@ pub(super) struct Start<'a> {
 }
 
 /// Runs until told to stop.
-pub(super) fn run(run: &Run, variable: Option<OsString>) -> Result<(), Stop> {
+pub(super) fn run(run: &Run, environment: Environment) -> Result<(), Stop> {
     start(Start {
         config_file: run.config_file.as_deref(),
-        options: run.load_options(variable)?,
+        options: run.load_options(environment)?,
         daemon: run.daemon,
         keep_account: false,
         ready: Box::new(|| {}),

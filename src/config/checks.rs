@@ -27,6 +27,7 @@ impl Builder {
         self.settle_log(options.verbosity);
         self.settle_listeners(options);
         self.settle_plugins();
+        self.settle_persistence(options);
         for number in 0..self.listeners.len() {
             self.settle_security(number);
             self.settle_tls(number);

@@ -273,8 +273,8 @@ with a file and with the files it names, with line, column and remedy, and chang
 
 - **hardened** (the default) refuses: a listener that other hosts can reach without TLS (unless it says
   `allow_insecure_listener true`), with anonymous clients, or without an ACL; keys and password files
-  that group or world can read; ACL files that world can write; queues without a bound; tokens without
-  `jwt_audience`.
+  that group or world can read; ACL files that world can write; a store that group or world can look
+  into; queues without a bound; tokens without `jwt_audience`.
 - **compatible** does what mosquitto would do, with a warning and a metric for each of these.
   `portcullis check --security -c FILE` prints what still stands between a file and hardened.
 

@@ -1,6 +1,6 @@
 //! From a path to [`Settings`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::builder::Builder;
 use crate::config::source::{self, Places, Step};
@@ -16,6 +16,8 @@ pub struct LoadOptions {
     pub ports: Vec<u16>,
     /// `-v` and `-q`.
     pub verbosity: Verbosity,
+    /// A location that beats `persistence_location`, as mosquitto has it.
+    pub persistence_location: Option<PathBuf>,
 }
 
 /// What `-v` and `-q` make of `log_type`.

@@ -101,6 +101,8 @@ fn judge(mode: u32, owner: u32, me: u32, kind: SensitiveFile) -> Option<Exposure
         }
         SensitiveFile::Store if mode & 0o077 != 0 => Some(Exposure::OpenDirectory { mode }),
         SensitiveFile::AclFile if mode & 0o002 != 0 => Some(Exposure::WorldWritable { mode }),
+        // Another account's cannot be opened, which the start tells with the broker's account.
+        SensitiveFile::Store => None,
         // Root has yet to become the account the files belong to.
         _ if owner != 0 && owner != me && me != 0 => Some(Exposure::ForeignOwner { uid: owner }),
         _ => None,

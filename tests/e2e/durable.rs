@@ -379,12 +379,141 @@ fn a_store_that_another_broker_has_is_refused() {
 fn mosquittos_database_is_not_taken_for_a_directory() {
     let site = site("persistence_file mosquitto.db\n");
     site.write("mosquitto.db", "mosquitto db");
+    let conf = site.path_text("portcullis.conf");
+    for arguments in [&["-c"][..], &["check", "-c"]] {
+        let ended = site.run(&[arguments, &[&conf]].concat());
+        assert_eq!(ended.code, Some(3), "{}", ended.err);
+        let command = format!(
+            "portcullis store import-mosquitto {} -c {conf}",
+            site.path_text("mosquitto.db")
+        );
+        assert!(ended.err.contains(&command), "{}", ended.err);
+    }
+}
+
+#[test]
+fn mosquittos_database_is_told_by_the_check_and_by_the_first_start_and_not_after_it() {
+    let site = site("");
+    site.write("mosquitto.db", "mosquitto db");
+    let conf = site.path_text("portcullis.conf");
+    let command = format!(
+        "portcullis store import-mosquitto {} -c {conf}",
+        site.path_text("mosquitto.db")
+    );
+    let checked = site.run(&["check", "-c", &conf]);
+    assert_eq!(checked.code, Some(0), "{}", checked.err);
+    assert!(checked.err.contains(&command), "{}", checked.err);
+    let mut broker = site.start();
+    assert!(broker.log().contains(&command), "{}", broker.log());
+    broker.stop();
+    drop(broker);
+    let checked = site.run(&["check", "-c", &conf]);
+    assert!(!checked.err.contains("mosquitto"), "{}", checked.err);
+}
+
+#[test]
+fn a_store_that_the_broker_may_not_use_is_told_with_its_account_and_the_command_for_root() {
+    use nix::unistd::{Uid, User, geteuid};
+    let site = Site::new();
+    let mode = |name: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(site.path(name), mode).expect("it is ours");
+    };
+    // Root may do everything, so it becomes somebody else.
+    let name = if geteuid().is_root() {
+        "nobody".to_owned()
+    } else {
+        let user = User::from_uid(Uid::effective()).expect("accounts can be asked for");
+        user.map_or_else(|| geteuid().to_string(), |user| user.name)
+    };
+    let account = if geteuid().is_root() {
+        "user nobody\n"
+    } else {
+        ""
+    };
+    let conf = site.fill(
+        "listener {plain} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+         persistence_location {dir}/closed\n",
+    );
+    site.write("portcullis.conf", &format!("{account}{conf}"));
+    std::fs::create_dir(site.path("closed")).expect("made");
+    for (file, bits) in [("", 0o755), ("portcullis.conf", 0o644), ("closed", 0o555)] {
+        mode(file, bits);
+    }
+    let store = site.path_text("closed/store");
     let ended = site.run_conf();
     assert_eq!(ended.code, Some(15), "{}", ended.err);
+    let expected = format!(
+        "the broker runs as {name}: there is no such directory, and it may not make one there\n\
+         help: as root: mkdir -p -m 700 {store} && chown {name}: {store}\n"
+    );
+    assert!(ended.err.ends_with(&expected), "{}", ended.err);
+    mode("closed", 0o700);
+    if geteuid().is_root() {
+        let ended = site.run_conf();
+        let command = format!(
+            "help: as root: chown {name}: {}\n",
+            site.path_text("closed")
+        );
+        assert!(ended.err.ends_with(&command), "{}", ended.err);
+        mode("closed", 0o755);
+        std::fs::create_dir(site.path("closed/store")).expect("made");
+        mode("closed/store", 0o700);
+        let command = format!("help: as root: chown -R {name}: {store}\n");
+        for owner in [0, 4_321] {
+            std::os::unix::fs::chown(&store, Some(owner), None).expect("root may");
+            let ended = site.run_conf();
+            assert_eq!(ended.code, Some(15), "{}", ended.err);
+            assert!(
+                ended.err.contains("the directory belongs to "),
+                "{}",
+                ended.err
+            );
+            assert!(ended.err.ends_with(&command), "{}", ended.err);
+        }
+    }
+}
+
+#[test]
+fn a_store_is_made_for_the_brokers_account_alone() {
+    let site = site("");
+    site.start().stop();
+    for (name, bits) in [("store", 0o700), ("store/s0", 0o700), ("store/META", 0o600)] {
+        let metadata = std::fs::metadata(site.path(name)).expect("it was made");
+        assert_eq!(metadata.permissions().mode() & 0o7777, bits, "{name}");
+    }
+}
+
+#[test]
+fn the_check_says_where_the_store_is_and_what_it_promises() {
+    let site = site("");
+    let conf = site.path_text("portcullis.conf");
+    let store = site.path_text("store");
+    let said = || site.run(&["check", "-c", &conf]).out;
+    let before =
+        format!("store: {store} is made at the first start; what is acknowledged is on the disk\n");
+    assert!(said().contains(&before), "{}", said());
+    site.start().stop();
     assert!(
-        ended.err.contains("portcullis store import-mosquitto"),
+        said().contains(&format!("store: {store} is there; ")),
         "{}",
-        ended.err
+        said()
+    );
+    let text = site.read("portcullis.conf");
+    let interval = text.replace(
+        "persistence true\n",
+        "persistence true\nstore_sync interval 250\n",
+    );
+    site.write("portcullis.conf", &interval);
+    let robbed = "a power cut takes what was acknowledged in the last 250 ms";
+    let checked = site.run(&["check", "--security-profile", "compatible", "-c", &conf]);
+    assert!(checked.out.contains(robbed), "{}", checked.out);
+    site.write("portcullis.conf", &text.replace("persistence true\n", ""));
+    assert!(said().contains("store: none: "), "{}", said());
+    assert!(
+        said().contains("`persistence true` keeps them"),
+        "{}",
+        said()
     );
 }
 

@@ -87,6 +87,25 @@ fn a_store_is_checked_counted_and_written_out() {
 }
 
 #[test]
+fn the_broker_and_the_tools_look_where_mosquittos_environment_variable_says() {
+    let site = site();
+    let conf = site.path_text("portcullis.conf");
+    let elsewhere = site.path_text("elsewhere");
+    let variables = [("MOSQUITTO_PERSISTENCE_LOCATION", elsewhere.as_str())];
+    let mut broker = site.spawn_with(&variables, &["-c", &conf]);
+    broker.until_ready();
+    broker.stop();
+    drop(broker);
+    assert!(site.path("elsewhere/store/META").exists());
+    assert!(!site.path("store").exists());
+    let checked = site.run_with(&variables, &["store", "check", "-c", &conf]);
+    assert_eq!(checked.code, Some(0), "{}{}", checked.out, checked.err);
+    let unset = [("MOSQUITTO_PERSISTENCE_LOCATION", "")];
+    let checked = site.run_with(&unset, &["store", "check", "-c", &conf]);
+    assert_eq!(checked.code, Some(15), "{}{}", checked.out, checked.err);
+}
+
+#[test]
 fn a_place_that_holds_no_store_is_told_and_not_made_one() {
     let site = site();
     let nothing = site.path_text("nothing");

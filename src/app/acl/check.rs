@@ -1,12 +1,11 @@
 //! `acl check`: errors, and the traps of the grammar by their names.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::app::cli::{ProfileOption, Stop, UNREADABLE_FILE};
+use crate::app::cli::{Environment, ProfileOption, Stop, UNREADABLE_FILE};
 use crate::app::reading::{include, source_line};
 use crate::app::{err, invalid, out};
 use crate::config::{Diagnostic, SecurityProfile, Severity};
@@ -58,8 +57,8 @@ impl Finding {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Check, variable: Option<OsString>) -> Result<(), Stop> {
-    let options = arguments.profile.load_options(variable)?;
+pub(super) fn run(arguments: &Check, environment: Environment) -> Result<(), Stop> {
+    let options = arguments.profile.load_options(environment)?;
     let profile = options.profile.map(|(profile, _)| profile);
     let is_hardened = profile.unwrap_or_default() == SecurityProfile::Hardened;
     let mut findings = Vec::new();

@@ -1,6 +1,5 @@
 //! `acl explain`: may this client do this, and by which rule.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::app::cli::{DENIED, ProfileOption, Stop};
+use crate::app::cli::{DENIED, Environment, ProfileOption, Stop};
 use crate::app::serve::refused;
 use crate::app::{generation, reading};
 use crate::app::{invalid, out};
@@ -71,8 +70,8 @@ pub enum ExplainAction {
 }
 
 /// Asks the same rules the gate asks.
-pub(super) fn run(arguments: &Explain, variable: Option<OsString>) -> Result<(), Stop> {
-    let options = arguments.profile.load_options(variable)?;
+pub(super) fn run(arguments: &Explain, environment: Environment) -> Result<(), Stop> {
+    let options = arguments.profile.load_options(environment)?;
     let loaded = reading::load(Some(&arguments.config_file), &options);
     if !loaded.is_ok() {
         return Err(refused(&loaded));

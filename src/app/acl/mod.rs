@@ -9,14 +9,13 @@ mod report;
 mod subjects;
 mod used;
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
 use clap::Subcommand;
 
-use super::cli::{CANNOT_LISTEN, Stop, UNREADABLE_FILE};
+use super::cli::{CANNOT_LISTEN, Environment, Stop, UNREADABLE_FILE};
 use super::{out, replace};
 
 /// What to do with rule files.
@@ -36,15 +35,15 @@ pub enum Acl {
     Explain(explain::Explain),
 }
 
-/// Runs it. `variable` is what the environment says of the profile.
-pub(super) fn run(command: &Acl, variable: Option<OsString>) -> Result<(), Stop> {
+/// Runs it.
+pub(super) fn run(command: &Acl, environment: Environment) -> Result<(), Stop> {
     match command {
-        Acl::Check(arguments) => check::run(arguments, variable),
+        Acl::Check(arguments) => check::run(arguments, environment),
         Acl::Convert(arguments) => convert::run(arguments),
         Acl::Learn(arguments) => learn::run(arguments),
         Acl::Diff(arguments) => diff::run(arguments),
-        Acl::Report(arguments) => report::run(arguments, variable),
-        Acl::Explain(arguments) => explain::run(arguments, variable),
+        Acl::Report(arguments) => report::run(arguments, environment),
+        Acl::Explain(arguments) => explain::run(arguments, environment),
     }
 }
 

@@ -1,14 +1,13 @@
 //! `acl report`: what each user may do, in all.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::app::cli::{ProfileOption, Stop};
+use crate::app::cli::{Environment, ProfileOption, Stop};
 use crate::app::serve::refused;
 use crate::app::{generation, reading};
 use crate::app::{invalid, out};
@@ -48,13 +47,13 @@ pub struct Report {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Report, variable: Option<OsString>) -> Result<(), Stop> {
+pub(super) fn run(arguments: &Report, environment: Environment) -> Result<(), Stop> {
     let (rules, users) = match &arguments.file {
         Some(file) => (
             subjects::load(file, arguments.group_file.as_deref())?,
             Vec::new(),
         ),
-        None => configured(arguments, variable)?,
+        None => configured(arguments, environment)?,
     };
     let more = &arguments.more;
     more.note(&[&rules]);
@@ -201,9 +200,9 @@ fn idle(
 /// The rules of a listener, and the users of its password file.
 fn configured(
     arguments: &Report,
-    variable: Option<OsString>,
+    environment: Environment,
 ) -> Result<(ListenerPolicy, Vec<String>), Stop> {
-    let options = arguments.profile.load_options(variable)?;
+    let options = arguments.profile.load_options(environment)?;
     let loaded = reading::load(arguments.config_file.as_deref(), &options);
     if !loaded.is_ok() {
         return Err(refused(&loaded));

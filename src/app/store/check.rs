@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::app::cli::{STORAGE, Stop};
+use crate::app::cli::{Environment, STORAGE, Stop};
 use crate::app::out;
 
 use super::Which;
@@ -15,8 +15,8 @@ pub struct Check {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Check) -> Result<(), Stop> {
-    let store = super::inspect(&arguments.which)?;
+pub(super) fn run(arguments: &Check, environment: Environment) -> Result<(), Stop> {
+    let store = super::inspect(&arguments.which, environment)?;
     let totals = store.totals();
     for damage in store.damages() {
         out(&format!("{damage}\n"));

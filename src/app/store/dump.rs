@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::app::cli::Stop;
+use crate::app::cli::{Environment, Stop};
 use crate::app::out;
 use crate::message::{Message, Subscription};
 use crate::store::{Inspected, RecoveredSession, Stage};
@@ -24,8 +24,8 @@ pub struct Dump {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Dump) -> Result<(), Stop> {
-    let mut store = super::inspect(&arguments.which)?;
+pub(super) fn run(arguments: &Dump, environment: Environment) -> Result<(), Stop> {
+    let mut store = super::inspect(&arguments.which, environment)?;
     let found = store.take();
     let mut any = false;
     for session in &found.sessions {

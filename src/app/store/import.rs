@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 
-use crate::app::cli::{INVALID, Stop, UNREADABLE_FILE};
+use crate::app::cli::{Environment, INVALID, Stop, UNREADABLE_FILE};
 use crate::app::keeping::wall_ms;
 use crate::app::out;
 use crate::codec::QoS;
@@ -27,7 +27,7 @@ pub struct Import {
     /// mosquitto's database. Stop mosquitto first: it writes the file when it ends.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The configuration that names the new store.
+    /// The configuration whose `persistence_location` names the new store.
     #[arg(short, long, value_name = "FILE", required_unless_present = "to")]
     config_file: Option<PathBuf>,
     /// Where the new store is made, if no configuration is named.
@@ -39,7 +39,7 @@ pub struct Import {
 const MOST_BYTES: u64 = 8 << 30;
 
 /// Runs it.
-pub(super) fn run(arguments: &Import) -> Result<(), Stop> {
+pub(super) fn run(arguments: &Import, environment: Environment) -> Result<(), Stop> {
     let file = &arguments.file;
     let unreadable = |error: std::io::Error| Stop {
         code: UNREADABLE_FILE,
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Import) -> Result<(), Stop> {
     })?;
     let to = match (&arguments.to, &arguments.config_file) {
         (Some(to), _) => to.clone(),
-        (None, Some(config)) => configured(config)?,
+        (None, Some(config)) => configured(config, environment)?,
         (None, None) => return Err(stop("no store was named")),
     };
     if to.join("META").exists() {

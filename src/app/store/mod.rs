@@ -13,24 +13,24 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
-use super::cli::{INVALID, STORAGE, Stop};
+use super::cli::{Environment, INVALID, ProfileOption, STORAGE, Stop};
 use super::keeping::wall_ms;
-use crate::config::LoadOptions;
 use crate::store::disk::{Disk, FileSystem};
 use crate::store::{Inspected, OpenError};
 
 /// What to do with a store.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Store {
-    /// Read all of it and say what is damaged; nothing is changed.
+    /// Read all of a store and say what is damaged; nothing is changed.
     Check(check::Check),
     /// Say what is in it and how large it is.
     Stat(stat::Stat),
     /// Write out what is in it, as lines of JSON.
     Dump(dump::Dump),
-    /// Make a new store of what can be read of it.
+    /// Make a new store of what can be read of a damaged one, which stays as it is.
     Salvage(salvage::Salvage),
-    /// Make a new store of what mosquitto has kept (`mosquitto.db`, versions 4 to 6).
+    /// Make a new store of what mosquitto has kept (`mosquitto.db`, versions 4 to 6), before the first start. Run
+    /// as root, `chown -R` it to the account of the broker afterwards.
     ImportMosquitto(import::Import),
 }
 
@@ -38,7 +38,7 @@ pub enum Store {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Its directory.
+    /// The directory of the store: `persistence_location` and in it `persistence_file`.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The configuration that names it.
@@ -47,19 +47,20 @@ struct Which {
 }
 
 impl Which {
-    fn directory(&self) -> Result<PathBuf, Stop> {
+    fn directory(&self, environment: Environment) -> Result<PathBuf, Stop> {
         match (&self.dir, &self.config_file) {
             (Some(dir), _) => Ok(dir.clone()),
-            (None, Some(file)) => configured(file),
+            (None, Some(file)) => configured(file, environment),
             // clap asks for one of them.
             (None, None) => Err(stop("no store was named")),
         }
     }
 }
 
-/// The store that a configuration names, whether or not it is used.
-fn configured(file: &Path) -> Result<PathBuf, Stop> {
-    let loaded = crate::config::read(Some(file), &LoadOptions::default());
+/// The store that a configuration names.
+fn configured(file: &Path, environment: Environment) -> Result<PathBuf, Stop> {
+    let options = ProfileOption::default().load_options(environment)?;
+    let loaded = crate::config::read(Some(file), &options);
     let errors: Vec<String> = loaded
         .diagnostics
         .iter()
@@ -86,8 +87,8 @@ fn disk() -> Arc<dyn Disk> {
     Arc::new(FileSystem)
 }
 
-fn inspect(which: &Which) -> Result<Inspected, Stop> {
-    let directory = which.directory()?;
+fn inspect(which: &Which, environment: Environment) -> Result<Inspected, Stop> {
+    let directory = which.directory(environment)?;
     Inspected::read(&disk(), &directory, Instant::now(), wall_ms()).map_err(|error| match error {
         OpenError::Locked(_) => stop(format!(
             "{error}: stop the broker first, or copy the directory and look at the copy"
@@ -97,12 +98,12 @@ fn inspect(which: &Which) -> Result<Inspected, Stop> {
 }
 
 /// Runs it.
-pub(super) fn run(command: &Store) -> Result<(), Stop> {
+pub(super) fn run(command: &Store, environment: Environment) -> Result<(), Stop> {
     match command {
-        Store::Check(arguments) => check::run(arguments),
-        Store::Stat(arguments) => stat::run(arguments),
-        Store::Dump(arguments) => dump::run(arguments),
-        Store::Salvage(arguments) => salvage::run(arguments),
-        Store::ImportMosquitto(arguments) => import::run(arguments),
+        Store::Check(arguments) => check::run(arguments, environment),
+        Store::Stat(arguments) => stat::run(arguments, environment),
+        Store::Dump(arguments) => dump::run(arguments, environment),
+        Store::Salvage(arguments) => salvage::run(arguments, environment),
+        Store::ImportMosquitto(arguments) => import::run(arguments, environment),
     }
 }

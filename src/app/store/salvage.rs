@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::app::cli::Stop;
+use crate::app::cli::{Environment, Stop};
 use crate::app::keeping::wall_ms;
 use crate::app::out;
 use crate::store::StoreSettings;
@@ -23,8 +23,8 @@ pub struct Salvage {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Salvage) -> Result<(), Stop> {
-    let from = arguments.which.directory()?;
+pub(super) fn run(arguments: &Salvage, environment: Environment) -> Result<(), Stop> {
+    let from = arguments.which.directory(environment)?;
     let to = StoreSettings::new(&arguments.to);
     let lost = crate::store::salvage(super::disk(), &from, &to, Instant::now(), wall_ms())
         .map_err(stop)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::app::cli::Stop;
+use crate::app::cli::{Environment, Stop};
 use crate::app::out;
 use crate::store::Stage;
 
@@ -20,8 +20,8 @@ pub struct Stat {
 }
 
 /// Runs it.
-pub(super) fn run(arguments: &Stat) -> Result<(), Stop> {
-    let mut store = super::inspect(&arguments.which)?;
+pub(super) fn run(arguments: &Stat, environment: Environment) -> Result<(), Stop> {
+    let mut store = super::inspect(&arguments.which, environment)?;
     let totals = store.totals();
     let found = store.take();
     let subscriptions: usize = found

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::directive::{Directive, Reload, Repeat, Scope, Section};
-use crate::config::lexer::Line;
+use crate::config::lexer::{Line, Word};
 use crate::config::settings::Settings;
 use crate::config::table::limits::INT;
 use crate::config::value::{Value, ValueError, choice, first, int, positive, text};
@@ -32,7 +32,11 @@ pub(super) static DIRECTIVES: &[Directive] = &[
     .reload(Reload::NeedsRestart)
     .unset("the current directory")
     .example("/var/lib/portcullis")
-    .meaning("Where the store's directory is made. Only the broker's account should be able to look into it."),
+    .meaning(
+        "Where the store's directory is made. The environment variable MOSQUITTO_PERSISTENCE_LOCATION beats this \
+         line, as with mosquitto. The store itself is for the broker's account alone: it is made with mode 0700, \
+         and hardened refuses one that group or world can look into.",
+    ),
     Directive::global("persistence_file", "NAME", Value::Parsed(file))
     .section(Section::Persistence)
     .repeat(Repeat::Error)
@@ -106,18 +110,35 @@ pub(super) static DIRECTIVES: &[Directive] = &[
 fn sync(settings: &mut Settings, line: &Line) -> Result<String, ValueError> {
     let word = first(line)?;
     let index = choice(word, &["always", "interval"])?;
-    let number = line.words_before_comment().get(1).copied();
+    let words = line.words_before_comment();
     if index == 0 {
+        ends_after(&words, 1)?;
         settings.persistence.sync = SyncPolicy::Always;
         return Ok(word.text.to_owned());
     }
-    let Some(number) = number else {
+    let Some(&number) = words.get(1) else {
         let error = ValueError::new(word.at, "`interval` has no length");
         return Err(error.help("write the milliseconds, for example `store_sync interval 1000`"));
     };
     let interval_ms = positive(int(number, &(10..=60_000))?);
+    ends_after(&words, 2)?;
     settings.persistence.sync = SyncPolicy::Interval(Duration::from_millis(interval_ms));
     Ok(format!("interval {interval_ms}"))
+}
+
+/// Whoever writes more than is read means something by it, and about what is kept nobody should guess.
+fn ends_after(words: &[Word<'_>], read: usize) -> Result<(), ValueError> {
+    let Some((known, [surplus, ..])) = words.split_at_checked(read) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = known.iter().map(|word| word.text).collect();
+    let message = format!(
+        "`{}` has no place behind `{}`",
+        surplus.text,
+        known.join(" ")
+    );
+    Err(ValueError::new(surplus.at, message)
+        .help("write `always` alone, or `interval` with milliseconds; a comment begins with `#`"))
 }
 
 /// The name of a directory, not a path.

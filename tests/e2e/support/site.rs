@@ -139,10 +139,15 @@ impl Site {
 
     /// Starts the program and does not wait for it.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Broker<'_> {
+        self.spawn_with(&[], arguments)
+    }
+
+    pub(crate) fn spawn_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Broker<'_> {
         let log = File::create(self.path("broker.log")).expect("a log");
         let out = File::create(self.path("broker.out")).expect("a file");
         let child = program()
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(log)
@@ -153,8 +158,14 @@ impl Site {
 
     /// Runs the program to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(&[], arguments)
+    }
+
+    /// Runs the program to its end, with variables in its environment.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
         let output = program()
             .args(arguments)
+            .envs(variables.iter().copied())
             .current_dir(self.dir())
             .stdin(Stdio::null())
             .output()
@@ -195,6 +206,7 @@ impl Site {
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.env_remove("PORTCULLIS_SECURITY_PROFILE");
+    command.env_remove("MOSQUITTO_PERSISTENCE_LOCATION");
     command
 }
 
@@ -241,7 +253,7 @@ pub(crate) struct Broker<'a> {
 }
 
 impl Broker<'_> {
-    fn until_ready(&mut self) {
+    pub(crate) fn until_ready(&mut self) {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
