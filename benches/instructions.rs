@@ -98,7 +98,7 @@ const CASES: &[Case] = &[
         name: "path_qos1",
         what: "the same with QoS 1 on both sides",
         step: path_qos1,
-        each: 50,
+        each: 20,
         times: 100,
     },
     Case {
@@ -177,7 +177,7 @@ fn instructions(case: &Case, times: usize) -> u64 {
     let told = String::from_utf8_lossy(&output.stderr);
     let line = told
         .lines()
-        .find(|line| line.contains("I refs:"))
+        .find(|line| line.contains("== I ") && line.contains(" refs:"))
         .unwrap_or_else(|| panic!("{}: {told}", case.name));
     let digits: String = line
         .rsplit(':')
@@ -454,11 +454,11 @@ fn path_qos1(times: usize) {
         let mut reader = site.subscriber("reader", 1).await;
         let mut writer = site.client("writer").await;
         // Below `max_inflight_messages`, so that nothing waits for a window.
-        let messages: Vec<u8> = (1..=50).flat_map(|id| publish(1, id)).collect();
+        let messages: Vec<u8> = (1..=20).flat_map(|id| publish(1, id)).collect();
         let mut received = vec![0; messages.len()];
         for _ in 0..times {
             writer.write_all(&messages).await.unwrap();
-            answer(&mut writer, 4 * 50).await;
+            answer(&mut writer, 4 * 20).await;
             reader.read_exact(&mut received).await.unwrap();
             let mut answers = Vec::new();
             for packet in received.chunks(80) {
