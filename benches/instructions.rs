@@ -121,11 +121,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !has("--bench") {
-        CASES.iter().for_each(|case| (case.step)(1));
+        for case in CASES {
+            (case.step)(1);
+        }
         return ExitCode::SUCCESS;
     }
     let found = Counts {
-        compiler: compiler(),
+        made_with: made_with(),
         instructions: CASES
             .iter()
             .map(|case| (case.name.to_owned(), count(case)))
@@ -145,14 +147,33 @@ fn main() -> ExitCode {
 
 #[derive(Deserialize, Serialize)]
 struct Counts {
-    /// Another compiler makes other code: then nothing is compared.
-    compiler: String,
+    /// Another compiler makes other code, and the C library copies memory as the processor allows: then
+    /// nothing is compared.
+    made_with: String,
     instructions: BTreeMap<String, u64>,
 }
 
-fn compiler() -> String {
-    let output = Command::new("rustc").arg("--version").output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+fn made_with() -> String {
+    let said = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let first = text.unwrap_or_default();
+        first.lines().next().unwrap_or_default().trim().to_owned()
+    };
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = processor.lines().find(|line| line.starts_with("flags"));
+    let has_avx2 = flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx2"));
+    format!(
+        "{}, {}, {}, {}",
+        said("rustc", "--version"),
+        said("valgrind", "--version"),
+        said("ldd", "--version"),
+        if has_avx2 {
+            "with AVX2"
+        } else {
+            "without AVX2"
+        }
+    )
 }
 
 /// Instructions for each of the things a case does.
@@ -192,10 +213,10 @@ fn instructions(case: &Case, times: usize) -> u64 {
 fn compare(found: &Counts) -> ExitCode {
     let accepted: Counts =
         toml::from_str(&fs::read_to_string(Path::new(ACCEPTED)).unwrap()).unwrap();
-    if accepted.compiler != found.compiler {
+    if accepted.made_with != found.made_with {
         println!(
             "{ACCEPTED} was counted with {}, this is {}: nothing is compared; `-- --accept` writes it anew",
-            accepted.compiler, found.compiler
+            accepted.made_with, found.made_with
         );
         return ExitCode::SUCCESS;
     }
