@@ -110,6 +110,8 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
             .map(|user| user.value.as_str());
         process::drop_privileges(wanted).map_err(|error: ProcessError| failed(PROCESS, error))?
     };
+    // What is written while it is read, or before the broker comes to look, is a change.
+    let before = Watch::default().look(&settings);
     // Read as the account that will have to read it again at a reload.
     let loaded = reading::load(start.config_file, &start.options);
     if !loaded.is_ok() {
@@ -152,7 +154,13 @@ pub(super) fn start(start: Start<'_>) -> Result<(), Stop> {
     let ended = Running::build(settings, &files, log.clone(), opened)
         .and_then(|running| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(serve(running, source, bound, metrics_listener, start.ready)))
+            Ok(runtime.block_on(serve(
+                running,
+                source,
+                (bound, metrics_listener),
+                &before,
+                start.ready,
+            )))
         })
         .map_err(cannot)
         .flatten();
@@ -304,8 +312,8 @@ impl Signals {
 async fn serve(
     mut running: Running,
     source: Source,
-    bound: Vec<(usize, Bound)>,
-    metrics_listener: Option<std::net::TcpListener>,
+    (bound, metrics_listener): (Vec<(usize, Bound)>, Option<std::net::TcpListener>),
+    before: &Looks,
     ready: Box<dyn FnOnce() + '_>,
 ) -> Result<(), Stop> {
     let cannot = |error: std::io::Error| failed(CANNOT_LISTEN, format!("cannot start: {error}"));
@@ -344,7 +352,7 @@ async fn serve(
     ready();
     let mut house = Housekeeping::new(&running);
     let mut watch = Watch::default();
-    watch.loaded(&running.settings, None, &Looks::new());
+    watch.loaded(&running.settings, None, before);
     let mut store_watch = keeping::Watch::default();
     let mut failed = None;
     let mut tick = tokio::time::interval(TICK);
