@@ -194,7 +194,7 @@ fn instructions(case: &Case, times: usize) -> u64 {
         .arg(std::env::current_exe().unwrap())
         .args(["--run", case.name, &times.to_string()])
         .output()
-        .expect("valgrind is installed by scripts/test.sh");
+        .expect("valgrind is installed");
     let told = String::from_utf8_lossy(&output.stderr);
     let line = told
         .lines()

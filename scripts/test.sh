@@ -22,7 +22,6 @@ need systemd-analyze systemd
 need python3 python3
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || missing+=("python3-venv")
 need cc gcc
-need valgrind valgrind
 [ -e /usr/include/stdio.h ] || missing+=("libc6-dev")
 [ -e /usr/include/MQTTAsync.h ] || missing+=("libpaho-mqtt-dev")
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -66,5 +65,3 @@ step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 step "tests"
 cargo test --locked
-step "instructions"
-cargo bench --locked --bench instructions
